@@ -1,0 +1,311 @@
+//! An arena: a heap of its own under a lock of its own.
+//!
+//! An arena owns runs of chunks (on the break, or in heaps), the bins of the free ones, and the *top*: the free chunk
+//! at the end of the run that is being grown, which is on no list. A request is served by the smallest free chunk that
+//! is large enough, else from the top, else from a larger top. What is left of a chunk goes back at once, and a freed
+//! chunk is joined with free neighbours on both sides, so two neighbours are never both free:
+//!
+//! ```text
+//!   take 48 of a free 112     | in use | free 112                  | in use |
+//!                             | in use | in use 48 | free 64       | in use |
+//!   free it again             | in use | free 112                  | in use |
+//!   free the one before       | free                               | in use |
+//! ```
+//!
+//! Everything here is done under the arena's lock. What need not be (giving a heap's addresses back) is returned as a
+//! [`Release`], to be done after the unlock. What the caller has overwritten is found when a chunk or its neighbour is
+//! next touched, and ends the process.
+
+mod check;
+mod runs;
+mod top;
+
+use core::ptr::NonNull;
+
+use crate::bins::{Bins, Sizes};
+use crate::brk::Brk;
+use crate::chunk::{ChunkPtr, FreeChunk, Head, Owner};
+use crate::fatal::{Misuse, check, fatal};
+use crate::heap::{HeapPtr, RetiredHeap};
+use crate::os::Os;
+use crate::size::{ChunkSize, MIN_CHUNK, round_up};
+use crate::source::Source;
+use top::Top;
+
+pub(crate) use check::ChunkState;
+
+/// What an arena grows on.
+#[derive(Debug)]
+pub(crate) enum Backing {
+    /// The break as long as it can be moved, then heaps: the main arena.
+    Break(Brk),
+    /// Heaps only.
+    Heaps,
+}
+
+/// The state of an arena, guarded by its lock.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    bins: Bins,
+    top: Top,
+    backing: Backing,
+    /// The newest of its heaps; each knows the next older.
+    heaps: Option<HeapPtr>,
+    /// Itself, for the headers of its heaps.
+    address: Option<NonNull<()>>,
+    counts: Counts,
+}
+
+// SAFETY: everything an arena points to is guarded by the lock that it lies under.
+#[allow(unsafe_code)]
+unsafe impl Send for Arena {}
+
+/// What an arena has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Usable bytes that it has from the system now, and at most ever had.
+    pub(crate) system: usize,
+    pub(crate) most_system: usize,
+    /// How often it has grown, and how often something was cut off.
+    pub(crate) growths: usize,
+    pub(crate) trims: usize,
+    /// Heaps that it has now.
+    pub(crate) heaps: usize,
+}
+
+/// The figures of an arena at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ArenaStats {
+    pub(crate) counts: Counts,
+    /// Free chunks in bins, and their bytes.
+    pub(crate) free_chunks: usize,
+    pub(crate) free_bytes: usize,
+    /// Bytes of the top.
+    pub(crate) top: usize,
+}
+
+/// Memory for a caller: its bytes from `dirty` on are zero.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    pub(crate) chunk: ChunkPtr,
+    pub(crate) dirty: usize,
+}
+
+/// Work found under the lock, to be done after it.
+#[derive(Debug, Default)]
+#[must_use = "a heap that is not released is lost"]
+pub(crate) struct Release {
+    heap: Option<RetiredHeap>,
+}
+
+impl Release {
+    const NOTHING: Self = Self { heap: None };
+
+    /// Gives back what an arena has no use for. Not under its lock.
+    #[inline]
+    pub(crate) fn run<O: Os>(self, source: &Source<O>) {
+        if let Some(heap) = self.heap {
+            heap.release(source);
+        }
+    }
+}
+
+impl Arena {
+    pub(crate) const fn new(backing: Backing) -> Self {
+        let counts = Counts { system: 0, most_system: 0, growths: 0, trims: 0, heaps: 0 };
+        Self { bins: Bins::EMPTY, top: Top::EMPTY, backing, heaps: None, address: None, counts }
+    }
+
+    /// Tells the arena where it stands, so that heaps can name it. Until then it can grow on the break only.
+    pub(crate) fn set_address(&mut self, address: NonNull<()>) {
+        self.address = Some(address);
+    }
+
+    pub(crate) fn stats(&self) -> ArenaStats {
+        ArenaStats {
+            counts: self.counts,
+            free_chunks: self.bins.count(),
+            free_bytes: self.bins.bytes(),
+            top: self.top.len(),
+        }
+    }
+
+    /// The free chunks, counted by size.
+    pub(crate) fn sizes(&self) -> Sizes {
+        self.bins.sizes()
+    }
+
+    /// A chunk of `size`, or `None` when the system has nothing more.
+    #[inline]
+    pub(crate) fn allocate<O: Os>(&mut self, source: &Source<O>, size: ChunkSize) -> Option<Block> {
+        if let Some(free) = self.bins.take_fit(size) {
+            return Some(self.carve(free, size));
+        }
+        if let Some(block) = self.top.carve(size) {
+            return Some(block);
+        }
+        if !self.grow(source, size) {
+            return None;
+        }
+        self.top.carve(size)
+    }
+
+    /// Cuts a chunk of `size` from the front of a free one; the rest goes to the bins.
+    #[inline]
+    fn carve(&mut self, free: FreeChunk, size: ChunkSize) -> Block {
+        let (chunk, owner) = (free.chunk(), free.owner());
+        let whole = free.size();
+        match whole.remainder(size) {
+            Some(rest) => {
+                chunk.set_head(size, owner, true);
+                self.bins.insert_remainder(FreeChunk::new(chunk.next(size), rest, owner), size < ChunkSize::LARGE);
+                Block { chunk, dirty: size.usable() }
+            }
+            None => {
+                chunk.set_head(whole, owner, true);
+                chunk.next(whole).set_prev_in_use(true);
+                Block { chunk, dirty: whole.usable() }
+            }
+        }
+    }
+
+    /// A chunk of `size` whose memory begins at a multiple of `alignment`, a power of two above 16.
+    pub(crate) fn allocate_aligned<O: Os>(
+        &mut self,
+        source: &Source<O>,
+        size: ChunkSize,
+        alignment: usize,
+    ) -> Option<(Block, Release)> {
+        // Room for the smallest chunk before the aligned place, wherever that is.
+        let ample = size.usable().checked_add(alignment)?.checked_add(MIN_CHUNK)?;
+        let block = self.allocate(source, ChunkSize::for_request(ample)?)?;
+        let chunk = block.chunk;
+        let mem = chunk.mem().addr().get();
+        let mut lead = round_up(mem, alignment)? - mem;
+        if lead != 0 && lead < MIN_CHUNK {
+            lead += alignment;
+        }
+        let aligned = self.split_front(chunk, lead);
+        let release = self.shrink(source, aligned, size);
+        Some((Block { chunk: aligned, dirty: block.dirty.saturating_sub(lead) }, release))
+    }
+
+    /// Makes the first `lead` bytes of a chunk in use a free chunk, and the rest a chunk in use.
+    fn split_front(&mut self, chunk: ChunkPtr, lead: usize) -> ChunkPtr {
+        if lead == 0 {
+            return chunk;
+        }
+        let (head, size) = self.in_use(chunk);
+        let front = ChunkSize::exact(lead);
+        let aligned = chunk.next(front);
+        aligned.set_head(ChunkSize::exact(size.get() - lead), head.owner(), false);
+        // The chunk before this one is in use: chunks come from bins and top, which never lie behind free ones.
+        self.bins.insert(FreeChunk::new(chunk, front, head.owner()));
+        aligned
+    }
+
+    /// The head of a chunk that its user has, and its size; anything else ends the process.
+    #[inline]
+    fn in_use(&self, chunk: ChunkPtr) -> (Head, ChunkSize) {
+        let mem = chunk.mem().addr().get();
+        let Some((head, size)) = chunk.head().and_then(|head| Some((head, head.size()?))) else {
+            // It was sealed a moment ago, without the lock: another thread has freed it since.
+            fatal(Misuse::DoubleFree, mem);
+        };
+        check!(!self.top.is_at(chunk), DoubleFree, mem);
+        let Some(next_head) = chunk.next(size).head() else { fatal(Misuse::NextHeadOverwritten, mem) };
+        check!(next_head.prev_in_use(), DoubleFree, mem);
+        (head, size)
+    }
+
+    /// Takes a chunk back from its user.
+    pub(crate) fn free<O: Os>(&mut self, source: &Source<O>, chunk: ChunkPtr) -> Release {
+        let (head, size) = self.in_use(chunk);
+        let owner = head.owner();
+        let mut free = FreeChunk::new(chunk, size, owner);
+        let next = chunk.next(size);
+        if !head.prev_in_use() {
+            free = self.join_prev::<O>(free);
+        }
+        if self.top.is_at(next) {
+            self.top.absorb_front(free);
+            return self.trim_if_long(source);
+        }
+        let next_head = next.head_unchecked();
+        if next_head.is_fence() {
+            next.set_prev_in_use(false);
+            return self.insert_before_fence(source, free, next);
+        }
+        match next_head.size() {
+            Some(next_size) if !next.next(next_size).head_unchecked().prev_in_use() => {
+                let behind = self.bins.take(next);
+                next.erase_head();
+                let joined = FreeChunk::new(free.chunk(), free.size().joined(behind.size()), owner);
+                let end = joined.chunk().next(joined.size());
+                if end.head_unchecked().is_fence() {
+                    return self.insert_before_fence(source, joined, end);
+                }
+                self.bins.insert(joined);
+            }
+            _ => {
+                next.set_prev_in_use(false);
+                self.bins.insert(free);
+            }
+        }
+        Release::NOTHING
+    }
+
+    /// Joins a chunk with the free one before it.
+    fn join_prev<O: Os>(&mut self, free: FreeChunk) -> FreeChunk {
+        let prev = self.take_prev::<O>(free.chunk(), free.owner());
+        free.chunk().erase_head();
+        FreeChunk::new(prev.chunk(), prev.size().joined(free.size()), free.owner())
+    }
+
+    /// Makes a chunk in use as short as `size` says; what is cut off is free. A no-op when too little would be cut off.
+    fn shrink<O: Os>(&mut self, source: &Source<O>, chunk: ChunkPtr, size: ChunkSize) -> Release {
+        let (head, have) = self.in_use(chunk);
+        let Some(rest) = have.remainder(size) else { return Release::NOTHING };
+        chunk.set_head(size, head.owner(), head.prev_in_use());
+        let tail = chunk.next(size);
+        tail.set_head(rest, head.owner(), true);
+        self.free(source, tail)
+    }
+
+    /// Makes a chunk in use `size` long where it is; `false`, and nothing changed, when that cannot be. Asks the system
+    /// for more memory only if it `may_grow`.
+    pub(crate) fn resize<O: Os>(
+        &mut self,
+        source: &Source<O>,
+        chunk: ChunkPtr,
+        size: ChunkSize,
+        may_grow: bool,
+    ) -> (bool, Release) {
+        let (head, have) = self.in_use(chunk);
+        if have >= size {
+            return (true, self.shrink(source, chunk, size));
+        }
+        let next = chunk.next(have);
+        if self.top.is_at(next) {
+            let more = ChunkSize::exact((size.get() - have.get()).max(MIN_CHUNK));
+            let has_room = self.top.len() >= more.get() + MIN_CHUNK || may_grow && self.grow_top(source, more);
+            if !has_room || self.top.carve(more).is_none() {
+                return (false, Release::NOTHING);
+            }
+            next.erase_head();
+            chunk.set_head(have.joined(more), head.owner(), head.prev_in_use());
+            return (true, self.shrink(source, chunk, size));
+        }
+        let Some(next_size) = next.head_unchecked().size() else { return (false, Release::NOTHING) };
+        let is_free = !next.next(next_size).head_unchecked().prev_in_use();
+        if !is_free || have.joined(next_size) < size {
+            return (false, Release::NOTHING);
+        }
+        let behind = self.bins.take(next);
+        next.erase_head();
+        let whole = have.joined(behind.size());
+        chunk.set_head(whole, head.owner(), head.prev_in_use());
+        chunk.next(whole).set_prev_in_use(true);
+        (true, self.shrink(source, chunk, size))
+    }
+}

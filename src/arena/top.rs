@@ -1,0 +1,106 @@
+//! The top: the free end of the run that an arena is growing.
+//!
+//! It is on no list, and always at least a minimal chunk long, so that its head has a place. The arena keeps a record of
+//! its own of the top, and compares the head in memory with it before each use: an overflow out of the last block cannot
+//! make the top seem longer. The record also knows from where on the memory has not been touched since the system gave
+//! it, so that zeroed requests need not clear it:
+//!
+//! ```text
+//!   chunk                         clean                       end of the run
+//!     | head | was used before      | zero                      |
+//! ```
+
+use super::Block;
+use crate::chunk::{ChunkPtr, FreeChunk, MEM_OFFSET, Owner};
+use crate::fatal::check;
+use crate::size::{ChunkSize, MIN_CHUNK};
+
+/// The arena's record of its top.
+#[derive(Debug)]
+pub(super) struct Top(Option<Place>);
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) chunk: ChunkPtr,
+    pub(super) size: ChunkSize,
+    pub(super) owner: Owner,
+    /// From this address on the memory is zero.
+    clean: usize,
+}
+
+impl Top {
+    /// No run is being grown.
+    pub(super) const EMPTY: Self = Self(None);
+
+    pub(super) fn len(&self) -> usize {
+        self.0.map_or(0, |place| place.size.get())
+    }
+
+    pub(super) fn place(&self) -> Option<Place> {
+        self.0
+    }
+
+    pub(super) fn owner(&self) -> Option<Owner> {
+        self.0.map(|place| place.owner)
+    }
+
+    /// Ends being the top, after a last look at the head.
+    pub(super) fn take(&mut self) -> Option<Place> {
+        self.check();
+        self.0.take()
+    }
+
+    #[inline]
+    pub(super) fn is_at(&self, chunk: ChunkPtr) -> bool {
+        self.0.is_some_and(|place| place.chunk == chunk)
+    }
+
+    pub(super) fn set(&mut self, chunk: ChunkPtr, size: ChunkSize, owner: Owner, clean: usize) {
+        chunk.set_head(size, owner, true);
+        let clean = clean.max(chunk.address() + MEM_OFFSET);
+        self.0 = Some(Place { chunk, size, owner, clean });
+    }
+
+    /// Whether the head in memory is the one that was written.
+    #[inline]
+    fn check(&self) {
+        if let Some(place) = self.0 {
+            let head = place.chunk.head();
+            let is_own = head.is_some_and(|head| head.size() == Some(place.size) && head.prev_in_use());
+            check!(is_own, TopOverwritten, place.chunk.mem().addr().get());
+        }
+    }
+
+    /// Cuts a chunk of `size` from the front, if as much as a minimal chunk remains.
+    #[inline]
+    pub(super) fn carve(&mut self, size: ChunkSize) -> Option<Block> {
+        let place = self.0?;
+        if place.size.get() < size.get().checked_add(MIN_CHUNK)? {
+            return None;
+        }
+        self.check();
+        let chunk = place.chunk;
+        let rest = ChunkSize::exact(place.size.get() - size.get());
+        chunk.set_head(size, place.owner, true);
+        self.set(chunk.next(size), rest, place.owner, place.clean);
+        let dirty = place.clean.saturating_sub(chunk.mem().addr().get()).min(size.usable());
+        Some(Block { chunk, dirty })
+    }
+
+    /// Takes in the free chunk that lies right before the top.
+    pub(super) fn absorb_front(&mut self, free: FreeChunk) {
+        self.check();
+        if let Some(place) = self.0 {
+            place.chunk.erase_head();
+            self.set(free.chunk(), free.size().joined(place.size), place.owner, place.clean);
+        }
+    }
+
+    /// The run has become longer or shorter behind the top: it now ends at `end`.
+    pub(super) fn set_end(&mut self, end: usize) {
+        if let Some(place) = self.0 {
+            let size = ChunkSize::exact(end - place.chunk.address());
+            self.set(place.chunk, size, place.owner, place.clean.min(end));
+        }
+    }
+}

@@ -1,0 +1,545 @@
+//! Chunks: the boundary tags.
+//!
+//! The heap is a row of chunks without gaps. A chunk in use costs one word, its *head*; a free chunk keeps everything
+//! else in the memory that nobody uses. The word before the head belongs to the chunk before as long as that one is in
+//! use, and holds its size (the *footer*) once it is free, so that a chunk finds both its neighbours:
+//!
+//! ```text
+//!               in use                          free, small                     free, large
+//!  chunk ->  | user data of the one before |  | user data of the one before |  | user data of the one before |
+//!            | head: size, flags, seal     |  | head                        |  | head                        |
+//!    mem ->  | user data                   |  | next on the list            |  | next of the same size       |
+//!            |                             |  | previous on the list        |  | previous of the same size   |
+//!            |                             |  | (unused)                    |  | two children in the tree    |
+//!            |                             |  |                             |  | place in the tree           |
+//!   next ->  | user data                   |  | footer: size                |  | footer: size                |
+//!            | head: PREV_IN_USE set       |  | head: PREV_IN_USE clear     |  | head: PREV_IN_USE clear     |
+//!
+//!  head      63       48 47                    4   3     2       1         0
+//!            |   seal   |   size / 16          | unused | IN_HEAP | MAPPED | PREV_IN_USE |
+//! ```
+//!
+//! - A *fence* is a head of size 0: the end of a run of chunks. Nothing lies behind it, and it counts as in use.
+//! - The *seal* covers address, size, `MAPPED` and `IN_HEAP`, never `PREV_IN_USE`: the holder of the arena's lock flips
+//!   that bit of a neighbour while a thread without the lock may be reading the word. For the same reason heads are
+//!   relaxed atomics. Only the lock's holder changes a head.
+//! - A head that stops being one (its chunk was absorbed by a neighbour) is erased, so that a stale pointer to it is
+//!   found out.
+//!
+//! # Safety
+//!
+//! All pointer arithmetic on chunks is here. A [`ChunkPtr`] is made by `unsafe` only, for an address at which a chunk
+//! stands; its methods are safe to call as long as that holds, and the arena's code upholds it: it makes neighbours from
+//! sizes that a seal has vouched for, and forgets a `ChunkPtr` when it gives up the memory. An access to a word that
+//! chunk memory must have is the only unsafe operation here.
+#![allow(unsafe_code)]
+
+use core::fmt;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::fatal::check;
+use crate::secret::{SEAL_MASK, seal};
+use crate::size::{ALIGNMENT, ChunkSize, MIN_CHUNK, MIN_LARGE};
+
+const WORD: usize = size_of::<usize>();
+/// From a chunk's address to its user's.
+pub(crate) const MEM_OFFSET: usize = 2 * WORD;
+/// Bytes that a fence occupies: a head, and one word for the run of chunks that follows behind a gap.
+pub(crate) const FENCE_LEN: usize = MIN_CHUNK;
+
+const _: () = assert!(MEM_OFFSET == ALIGNMENT);
+const _: () = assert!(MIN_LARGE >= 8 * WORD);
+
+/// Where a chunk's memory comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The main arena's break.
+    Main,
+    /// A heap; its header names the arena.
+    Heap,
+    /// A mapping of its own.
+    Mapped,
+}
+
+/// The word before the user's memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Head(u64);
+
+impl Head {
+    const PREV_IN_USE: u64 = 1;
+    const MAPPED: u64 = 2;
+    const IN_HEAP: u64 = 4;
+    const SIZE: u64 = !SEAL_MASK & !(ALIGNMENT as u64 - 1);
+
+    fn sealed(chunk: ChunkPtr, size: usize, owner: Owner, prev_in_use: bool) -> Self {
+        let flags = match owner {
+            Owner::Main => 0,
+            Owner::Heap => Self::IN_HEAP,
+            Owner::Mapped => Self::MAPPED,
+        };
+        let lasting = size as u64 | flags;
+        Self(seal(chunk.address(), lasting) | lasting | u64::from(prev_in_use))
+    }
+
+    /// Whether the seal fits the place that the head was read from.
+    #[inline]
+    fn is_sealed_for(self, chunk: ChunkPtr) -> bool {
+        let lasting = self.0 & !SEAL_MASK & !Self::PREV_IN_USE;
+        self.0 & SEAL_MASK == seal(chunk.address(), lasting)
+    }
+
+    /// The chunk's size; only a fence has none.
+    #[inline]
+    pub(crate) fn size(self) -> Option<ChunkSize> {
+        let bytes = (self.0 & Self::SIZE) as usize;
+        if bytes >= MIN_CHUNK { Some(ChunkSize::exact(bytes)) } else { None }
+    }
+
+    #[inline]
+    pub(crate) fn prev_in_use(self) -> bool {
+        self.0 & Self::PREV_IN_USE != 0
+    }
+
+    #[inline]
+    pub(crate) fn owner(self) -> Owner {
+        if self.0 & Self::MAPPED != 0 {
+            Owner::Mapped
+        } else if self.0 & Self::IN_HEAP != 0 {
+            Owner::Heap
+        } else {
+            Owner::Main
+        }
+    }
+
+    /// Whether this is the end of a run of chunks.
+    #[inline]
+    pub(crate) fn is_fence(self) -> bool {
+        self.0 & Self::SIZE == 0
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.owner(), self.size().map_or(0, ChunkSize::get))?;
+        if self.is_fence() {
+            f.write_str(" fence")?;
+        }
+        f.write_str(if self.prev_in_use() { " behind a chunk in use" } else { " behind a free chunk" })
+    }
+}
+
+/// The address of a chunk: one word before its head, two before its user's memory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub(crate) struct ChunkPtr(NonNull<u8>);
+
+// SAFETY: a ChunkPtr is an address; what lies there is guarded by the lock of the arena that it lies in.
+unsafe impl Send for ChunkPtr {}
+
+impl ChunkPtr {
+    /// The chunk at `start`.
+    ///
+    /// # Safety
+    ///
+    /// - `start` is a multiple of 16.
+    /// - A chunk stands there or is about to: from the head on, its memory is accessible, and the caller holds the lock
+    ///   of its arena whenever it changes what only the lock's holder may.
+    #[inline]
+    pub(crate) unsafe fn new(start: NonNull<u8>) -> Self {
+        Self(start)
+    }
+
+    /// The chunk whose user's memory is `mem`, as a caller of `free` claims.
+    ///
+    /// # Safety
+    ///
+    /// - `mem` is a multiple of 16, and the word before it can be read.
+    #[inline]
+    pub(crate) unsafe fn from_mem(mem: NonNull<u8>) -> Self {
+        // SAFETY: stays within the address space: no block begins in the first page.
+        Self(unsafe { mem.sub(MEM_OFFSET) })
+    }
+
+    #[inline]
+    pub(crate) fn address(self) -> usize {
+        self.0.addr().get()
+    }
+
+    #[inline]
+    pub(crate) fn start(self) -> NonNull<u8> {
+        self.0
+    }
+
+    /// What the user gets.
+    #[inline]
+    pub(crate) fn mem(self) -> NonNull<u8> {
+        // SAFETY: a chunk is longer than the offset.
+        unsafe { self.0.add(MEM_OFFSET) }
+    }
+
+    /// The place `bytes` behind this chunk's start, where a chunk stands or is about to.
+    #[inline]
+    pub(crate) fn at(self, bytes: usize) -> Self {
+        // SAFETY: within the same run of chunks, or its end.
+        Self(unsafe { self.0.add(bytes) })
+    }
+
+    /// The place `bytes` before this chunk's start.
+    #[inline]
+    pub(crate) fn before(self, bytes: usize) -> Self {
+        // SAFETY: within the same run of chunks: the caller has looked at where it begins.
+        Self(unsafe { self.0.sub(bytes) })
+    }
+
+    /// The neighbour behind a chunk of size `size`.
+    #[inline]
+    pub(crate) fn next(self, size: ChunkSize) -> Self {
+        self.at(size.get())
+    }
+
+    #[inline]
+    fn word(self, index: usize) -> NonNull<usize> {
+        // SAFETY: the first eight words of a chunk are its own, as far as its size goes.
+        unsafe { self.0.cast::<usize>().add(index) }
+    }
+
+    #[inline]
+    fn head_word(&self) -> &AtomicU64 {
+        // SAFETY: the second word of a chunk is its head, aligned, and only ever accessed as an atomic.
+        unsafe { self.word(1).cast::<AtomicU64>().as_ref() }
+    }
+
+    #[inline]
+    fn load(self, index: usize) -> usize {
+        // SAFETY: a word of the chunk, guarded by the arena's lock.
+        unsafe { self.word(index).read() }
+    }
+
+    #[inline]
+    fn store(self, index: usize, value: usize) {
+        // SAFETY: as for `load`.
+        unsafe { self.word(index).write(value) }
+    }
+
+    /// The head as it stands, its seal unchecked.
+    #[inline]
+    pub(crate) fn head_unchecked(self) -> Head {
+        Head(self.head_word().load(Ordering::Relaxed))
+    }
+
+    /// The head, if its seal is right.
+    #[inline]
+    pub(crate) fn head(self) -> Option<Head> {
+        let head = self.head_unchecked();
+        if head.is_sealed_for(self) { Some(head) } else { None }
+    }
+
+    /// Writes a head; the holder of the arena's lock does.
+    #[inline]
+    pub(crate) fn set_head(self, size: ChunkSize, owner: Owner, prev_in_use: bool) {
+        self.head_word().store(Head::sealed(self, size.get(), owner, prev_in_use).0, Ordering::Relaxed);
+    }
+
+    /// Ends a run of chunks here; `following` is where the next run begins, behind memory that is not ours.
+    pub(crate) fn set_fence(self, owner: Owner, prev_in_use: bool, following: Option<Self>) {
+        self.head_word().store(Head::sealed(self, 0, owner, prev_in_use).0, Ordering::Relaxed);
+        self.store(2, following.map_or(0, Self::address));
+    }
+
+    /// Records where the run behind the gap at this fence begins.
+    pub(crate) fn set_following_run(self, following: Self) {
+        self.store(2, following.address());
+    }
+
+    /// The run of chunks behind the gap that begins at this fence.
+    pub(crate) fn following_run(self) -> Option<Self> {
+        let address = NonNull::new(self.0.as_ptr().with_addr(self.load(2)))?;
+        Some(Self(address))
+    }
+
+    /// This head stops being one.
+    #[inline]
+    pub(crate) fn erase_head(self) {
+        self.head_word().store(0, Ordering::Relaxed);
+    }
+
+    /// Notes in this head whether the chunk before is in use.
+    #[inline]
+    pub(crate) fn set_prev_in_use(self, prev_in_use: bool) {
+        let head = self.head_unchecked().0 & !Head::PREV_IN_USE;
+        self.head_word().store(head | u64::from(prev_in_use), Ordering::Relaxed);
+    }
+
+    /// The footer of the free chunk before this one.
+    #[inline]
+    pub(crate) fn prev_size(self) -> usize {
+        self.load(0)
+    }
+
+    /// Writes the footer of the free chunk before this one.
+    #[inline]
+    pub(crate) fn set_prev_size(self, bytes: usize) {
+        self.store(0, bytes);
+    }
+
+    /// A mapped chunk's distance from the start of its mapping, in the word that is a footer elsewhere.
+    #[inline]
+    pub(crate) fn lead(self) -> usize {
+        self.load(0)
+    }
+
+    /// Records a mapped chunk's distance from the start of its mapping.
+    #[inline]
+    pub(crate) fn set_lead(self, bytes: usize) {
+        self.store(0, bytes);
+    }
+
+    #[inline]
+    fn pointer(self, index: usize) -> Option<Self> {
+        // SAFETY: the word holds null or a chunk's address that `set_pointer` stored, unless the heap was overwritten;
+        // its readers check that it leads back here before they write through it.
+        unsafe { self.word(index).cast::<Option<Self>>().read() }
+    }
+
+    #[inline]
+    fn set_pointer(self, index: usize, chunk: Option<Self>) {
+        // SAFETY: a word of the chunk, guarded by the arena's lock.
+        unsafe { self.word(index).cast::<Option<Self>>().write(chunk) }
+    }
+}
+
+impl fmt::Debug for ChunkPtr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.address())
+    }
+}
+
+/// Links of a free chunk to others of its list.
+impl ChunkPtr {
+    /// The chunk behind this one on its list. A link that is not a chunk's address ends the process.
+    #[inline]
+    pub(crate) fn next_on_list(self) -> Self {
+        self.link(2)
+    }
+
+    /// The chunk before this one on its list.
+    #[inline]
+    pub(crate) fn prev_on_list(self) -> Self {
+        self.link(3)
+    }
+
+    #[inline]
+    fn link(self, index: usize) -> Self {
+        match self.pointer(index) {
+            Some(chunk) if chunk.address().is_multiple_of(ALIGNMENT) => chunk,
+            _ => crate::fatal::fatal(crate::fatal::Misuse::ListCorrupted, self.mem().addr().get()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set_next_on_list(self, chunk: Self) {
+        self.set_pointer(2, Some(chunk));
+    }
+
+    #[inline]
+    pub(crate) fn set_prev_on_list(self, chunk: Self) {
+        self.set_pointer(3, Some(chunk));
+    }
+}
+
+/// Where a large free chunk stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the unsorted list.
+    Unsorted,
+    /// On the list of a tree node of the same size.
+    BesideNode,
+    /// The root of its bin's tree.
+    Root,
+    /// A node below this one.
+    Below(ChunkPtr),
+}
+
+/// Links of a large free chunk in the size tree.
+impl ChunkPtr {
+    const BESIDE: usize = 1;
+
+    /// The place behind the last word that a free chunk may use for its links.
+    pub(crate) fn links_end(self) -> Self {
+        self.at(8 * WORD)
+    }
+
+    pub(crate) fn child(self, side: usize) -> Option<Self> {
+        let child = self.pointer(4 + side);
+        if let Some(child) = child {
+            check!(child.address().is_multiple_of(ALIGNMENT), TreeCorrupted, self.mem().addr().get());
+        }
+        child
+    }
+
+    pub(crate) fn set_child(self, side: usize, child: Option<Self>) {
+        self.set_pointer(4 + side, child);
+    }
+
+    pub(crate) fn place(self) -> Place {
+        match self.load(6) {
+            0 => Place::Unsorted,
+            Self::BESIDE => Place::BesideNode,
+            address if address == self.address() => Place::Root,
+            address => {
+                check!(address.is_multiple_of(ALIGNMENT), TreeCorrupted, self.mem().addr().get());
+                self.pointer(6).map_or(Place::Unsorted, Place::Below)
+            }
+        }
+    }
+
+    pub(crate) fn set_place(self, place: Place) {
+        match place {
+            Place::Unsorted => self.store(6, 0),
+            Place::BesideNode => self.store(6, Self::BESIDE),
+            Place::Root => self.set_pointer(6, Some(self)),
+            Place::Below(node) => self.set_pointer(6, Some(node)),
+        }
+    }
+}
+
+/// A free chunk that is on no list: whoever holds this value must put it somewhere.
+#[derive(Debug)]
+#[must_use = "a free chunk that is on no list is lost"]
+pub(crate) struct FreeChunk {
+    chunk: ChunkPtr,
+    size: ChunkSize,
+    owner: Owner,
+}
+
+impl FreeChunk {
+    /// Free memory of `size` bytes at `chunk`, of which the caller has made sure that it is on no list.
+    #[inline]
+    pub(crate) fn new(chunk: ChunkPtr, size: ChunkSize, owner: Owner) -> Self {
+        Self { chunk, size, owner }
+    }
+
+    #[inline]
+    pub(crate) fn chunk(&self) -> ChunkPtr {
+        self.chunk
+    }
+
+    #[inline]
+    pub(crate) fn size(&self) -> ChunkSize {
+        self.size
+    }
+
+    #[inline]
+    pub(crate) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Writes head and footer: the chunk before a free one is always in use, for two free neighbours are one chunk.
+    #[inline]
+    pub(crate) fn write_tags(&self) {
+        self.chunk.set_head(self.size, self.owner, true);
+        self.chunk.next(self.size).set_prev_size(self.size.get());
+    }
+
+    /// Checks head and footer of the free chunk at `chunk` and returns its size and owner.
+    #[inline]
+    pub(crate) fn read_tags(chunk: ChunkPtr) -> (ChunkSize, Owner) {
+        let sealed = chunk.head().and_then(|head| Some((head.size()?, head.owner())));
+        let Some((size, owner)) = sealed else {
+            crate::fatal::fatal(crate::fatal::Misuse::FreeHeadOverwritten, chunk.mem().addr().get());
+        };
+        check!(chunk.next(size).prev_size() == size.get(), FooterMismatch, chunk.mem().addr().get());
+        (size, owner)
+    }
+
+    /// Clears the words that linked the chunk, so that its next user learns no addresses.
+    #[inline]
+    pub(crate) fn clear_links(&self) {
+        self.chunk.store(2, 0);
+        self.chunk.store(3, 0);
+        if self.size.get() >= MIN_LARGE {
+            self.chunk.store(4, 0);
+            self.chunk.store(5, 0);
+            self.chunk.store(6, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(align(16))]
+    struct Memory([u64; 64]);
+
+    fn chunk_in(memory: &mut Memory) -> ChunkPtr {
+        // SAFETY: 512 aligned bytes that the caller keeps.
+        unsafe { ChunkPtr::new(NonNull::from(memory).cast()) }
+    }
+
+    #[test]
+    fn a_head_reads_back_what_was_written() {
+        let mut memory = Memory([0; 64]);
+        let chunk = chunk_in(&mut memory);
+        chunk.set_head(ChunkSize::exact(208), Owner::Heap, true);
+        let head = chunk.head().expect("sealed");
+        assert_eq!((head.size(), head.owner(), head.prev_in_use()), (Some(ChunkSize::exact(208)), Owner::Heap, true));
+        assert_eq!(std::format!("{head:?}"), "Heap 208 behind a chunk in use");
+    }
+
+    #[test]
+    fn the_seal_breaks_with_any_lasting_bit_but_not_with_prev_in_use() {
+        let mut memory = Memory([0; 64]);
+        let chunk = chunk_in(&mut memory);
+        chunk.set_head(ChunkSize::exact(64), Owner::Main, true);
+        chunk.set_prev_in_use(false);
+        let good = chunk.head().expect("the flag is not sealed");
+        assert!(!good.prev_in_use());
+        for bit in 1..64 {
+            let forged = Head(good.0 ^ (1 << bit));
+            assert!(!forged.is_sealed_for(chunk), "bit {bit}");
+        }
+        assert!(!good.is_sealed_for(chunk.at(16)), "a head is worth nothing elsewhere");
+    }
+
+    #[test]
+    fn an_erased_head_is_no_head() {
+        let mut memory = Memory([0; 64]);
+        let chunk = chunk_in(&mut memory);
+        chunk.set_head(ChunkSize::MIN, Owner::Main, true);
+        chunk.erase_head();
+        assert_eq!(chunk.head(), None);
+    }
+
+    #[test]
+    fn a_fence_has_no_size_and_knows_the_run_behind_it() {
+        let mut memory = Memory([0; 64]);
+        let chunk = chunk_in(&mut memory);
+        chunk.set_fence(Owner::Main, false, Some(chunk.at(256)));
+        let head = chunk.head().expect("sealed");
+        assert!(head.is_fence() && !head.prev_in_use() && head.size().is_none());
+        assert_eq!(chunk.following_run(), Some(chunk.at(256)));
+    }
+
+    #[test]
+    fn places_in_the_tree_read_back() {
+        let mut memory = Memory([0; 64]);
+        let chunk = chunk_in(&mut memory);
+        for place in [Place::Unsorted, Place::BesideNode, Place::Root, Place::Below(chunk.at(64))] {
+            chunk.set_place(place);
+            assert_eq!(chunk.place(), place);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the size at the end of a free chunk differs")]
+    fn a_footer_that_differs_is_found() {
+        let mut memory = Memory([0; 64]);
+        let free = FreeChunk::new(chunk_in(&mut memory), ChunkSize::exact(64), Owner::Main);
+        free.write_tags();
+        free.chunk().at(64).set_prev_size(80);
+        let _ = FreeChunk::read_tags(free.chunk());
+    }
+}

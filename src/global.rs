@@ -1,0 +1,344 @@
+//! The one allocator of the process, and everything that is one a process: threads, forks, the first call.
+//!
+//! Each thread has a slot, one pointer, that says what it may do:
+//!
+//! ```text
+//!   None   --first request-->  Busy  --ready-->  Live(arena)  --thread exit-->  Dead
+//!                               |                                                 |
+//!                               +-- a request made meanwhile ---------------------+--> served by the main arena
+//! ```
+//!
+//! While a thread is being made ready, and again after it has been unmade, requests are ordinary: they lock the main
+//! arena. A pthread key, made at the first request and so one of the first, tells of the exit: its destructor runs after
+//! all thread-locals are gone, passes once so that destructors of other keys still find an arena, then unmakes the
+//! thread.
+//!
+//! A fork takes every lock before and releases every lock after, unless the process has one thread: then it takes none,
+//! so that a fork in a signal handler which has interrupted this allocator goes well.
+//!
+//! # Safety
+//!
+//! The slot holds an arena's address or one of three small numbers. The C library is called only where it may call back.
+#![allow(unsafe_code)]
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+
+use crate::arch;
+use crate::arenas::ArenaCell;
+use crate::environment;
+use crate::heap::{HeapTable, TABLE_SLOTS, TableWords};
+use crate::malloc::{Contents, Malloc};
+#[cfg(not(test))]
+use crate::os::Os;
+use crate::os::linux::Linux;
+use crate::stats::{self, Stats};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+static TABLE: TableWords = [const { AtomicU64::new(0) }; TABLE_SLOTS / 64];
+static MALLOC: Malloc<Linux> = Malloc::new(Linux::new(), HeapTable::new(&TABLE));
+
+/// The allocator of the process.
+#[inline]
+pub(crate) fn malloc() -> &'static Malloc<Linux> {
+    &MALLOC
+}
+
+/// The state of a thread, as its slot holds it.
+#[derive(Clone, Copy)]
+enum Slot {
+    /// It has not asked for anything yet.
+    None,
+    /// It is being made ready.
+    Busy,
+    /// It has ended, all but for what the C library still frees.
+    Dead,
+    /// It has an arena.
+    Live(&'static ArenaCell),
+}
+
+impl Slot {
+    const NONE: usize = 0;
+    const BUSY: usize = 1;
+    const DEAD: usize = 2;
+
+    #[inline]
+    fn get() -> Self {
+        let value = arch::slot();
+        match value.addr() {
+            Self::NONE => Self::None,
+            Self::BUSY => Self::Busy,
+            Self::DEAD => Self::Dead,
+            // SAFETY: anything else was stored by `set`: an arena's address, and arenas are never unmapped.
+            _ => Self::Live(unsafe { &*value.cast() }),
+        }
+    }
+
+    fn set(self) {
+        arch::set_slot(match self {
+            Self::None => ptr::without_provenance_mut(Self::NONE),
+            Self::Busy => ptr::without_provenance_mut(Self::BUSY),
+            Self::Dead => ptr::without_provenance_mut(Self::DEAD),
+            Self::Live(cell) => ptr::from_ref(cell).cast_mut().cast(),
+        });
+    }
+}
+
+/// The calling thread's arena.
+#[inline]
+pub(crate) fn home() -> &'static ArenaCell {
+    match Slot::get() {
+        Slot::Live(cell) => cell,
+        slot => home_without_arena(slot),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn home_without_arena(slot: Slot) -> &'static ArenaCell {
+    let main = MALLOC.arenas.main();
+    match slot {
+        Slot::None => {
+            Slot::Busy.set();
+            begin_process();
+            let cell = MALLOC.arenas.attach(&MALLOC.source);
+            if watch_exit(cell) {
+                Slot::Live(cell).set();
+                cell
+            } else {
+                // Nobody will tell of this thread's end, so it is not counted; it asks again next time.
+                MALLOC.arenas.detach(cell);
+                Slot::None.set();
+                cell
+            }
+        }
+        Slot::Live(cell) => cell,
+        Slot::Busy | Slot::Dead => main,
+    }
+}
+
+/// The thread's arena has been crowded lately: perhaps there is a better one.
+#[cold]
+#[inline(never)]
+fn move_home(cell: &'static ArenaCell) {
+    if let Slot::Live(home) = Slot::get() {
+        if ptr::eq(home, cell) {
+            Slot::Busy.set();
+            Slot::Live(MALLOC.arenas.move_from(&MALLOC.source, cell)).set();
+        }
+    }
+}
+
+/// Nothing has happened, one thread is making the process ready, or it is ready.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+const UNBEGUN: u32 = 0;
+const BEGINNING: u32 = 1;
+const READY: u32 = 2;
+
+/// Whether the environment is still to be read: the first request may come before the C library has one.
+static IS_ENVIRONMENT_MISSING: AtomicBool = AtomicBool::new(false);
+
+#[inline]
+fn begin_process() {
+    // Acquire pairs with the release below: the secret and the parameters.
+    if PROCESS.load(Ordering::Acquire) != READY {
+        begin_process_once();
+    }
+    if IS_ENVIRONMENT_MISSING.load(Ordering::Relaxed) && environment::read(&MALLOC.source.params) {
+        IS_ENVIRONMENT_MISSING.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cold]
+fn begin_process_once() {
+    if PROCESS.compare_exchange(UNBEGUN, BEGINNING, Ordering::Acquire, Ordering::Acquire).is_ok() {
+        // Nothing here allocates: nobody waits for itself.
+        #[cfg(not(test))]
+        crate::secret::set(MALLOC.source.os.random());
+        IS_ENVIRONMENT_MISSING.store(!environment::read(&MALLOC.source.params), Ordering::Relaxed);
+        MALLOC.arenas.settle();
+        PROCESS.store(READY, Ordering::Release);
+        // These may allocate, and are served by the main arena.
+        // SAFETY: handlers that live as long as the process; a refusal is a process whose memory ran out at birth.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+        return;
+    }
+    while PROCESS.load(Ordering::Acquire) != READY {
+        // SAFETY: sched_yield(2) has no arguments.
+        let _ = unsafe { arch::syscall(libc::SYS_sched_yield, [0; 6]) };
+    }
+}
+
+/// The pthread key that tells of a thread's end, plus one; 0 before it is made.
+static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
+const NO_KEY: u32 = u32::MAX;
+/// Marks the key's value once the destructor has passed.
+const HAS_PASSED: usize = 1;
+
+/// Sees to it that [`thread_ends`] is called when the calling thread ends. `false` when the C library refuses.
+fn watch_exit(cell: &'static ArenaCell) -> bool {
+    match exit_key() {
+        // SAFETY: the key was made by `exit_key`. Its number is small, or the call allocates, which a Busy thread may.
+        Some(key) => unsafe { libc::pthread_setspecific(key, ptr::from_ref(cell).cast()) == 0 },
+        None => false,
+    }
+}
+
+fn exit_key() -> Option<libc::pthread_key_t> {
+    let known = EXIT_KEY.load(Ordering::Acquire);
+    if known != 0 {
+        return (known != NO_KEY).then(|| known - 1);
+    }
+    let mut key: libc::pthread_key_t = 0;
+    // SAFETY: writes the key; it does not allocate.
+    let made = unsafe { libc::pthread_key_create(&raw mut key, Some(thread_ends)) == 0 };
+    let value = if made { key + 1 } else { NO_KEY };
+    match EXIT_KEY.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => made.then_some(key),
+        Err(other) => {
+            if made {
+                // SAFETY: made above and used by nobody.
+                unsafe { libc::pthread_key_delete(key) };
+            }
+            (other != NO_KEY).then(|| other - 1)
+        }
+    }
+}
+
+/// The key's destructor. The first time it only asks to be called again, after those of the other keys.
+unsafe extern "C" fn thread_ends(value: *mut c_void) {
+    if value.addr() & HAS_PASSED == 0 {
+        if let Some(key) = exit_key() {
+            let passed = value.map_addr(|address| address | HAS_PASSED);
+            // SAFETY: the key's own thread; the place for the value is there already.
+            if unsafe { libc::pthread_setspecific(key, passed) } == 0 {
+                return;
+            }
+        }
+    }
+    if let Slot::Live(cell) = Slot::get() {
+        Slot::Dead.set();
+        MALLOC.arenas.detach(cell);
+    }
+}
+
+/// Whether the locks are held for a fork of this process's only forking thread.
+static HOLDS_LOCKS: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C" fn before_fork() {
+    if !arch::is_single_threaded() {
+        MALLOC.arenas.begin_fork();
+        HOLDS_LOCKS.store(true, Ordering::Relaxed);
+    }
+}
+
+unsafe extern "C" fn after_fork_in_parent() {
+    if HOLDS_LOCKS.load(Ordering::Relaxed) {
+        HOLDS_LOCKS.store(false, Ordering::Relaxed);
+        MALLOC.arenas.end_fork();
+    }
+}
+
+unsafe extern "C" fn after_fork_in_child() {
+    let home = match Slot::get() {
+        Slot::Live(cell) => Some(cell),
+        _ => None,
+    };
+    MALLOC.arenas.forget_threads(home);
+    // SAFETY: the same in the child, whose only thread this is.
+    unsafe { after_fork_in_parent() };
+}
+
+/// `bytes` of memory for the calling thread, at a multiple of `alignment`, a power of two.
+#[inline]
+pub(crate) fn allocate(bytes: usize, alignment: usize, contents: Contents) -> Option<NonNull<u8>> {
+    let home = home();
+    let mem = if alignment <= crate::size::ALIGNMENT {
+        MALLOC.allocate(home, bytes, contents)
+    } else {
+        MALLOC.allocate_aligned(home, bytes, alignment, contents)
+    };
+    if home.take_crowded() {
+        move_home(home);
+    }
+    mem
+}
+
+/// Makes a block of the calling process longer or shorter; see [`Malloc::reallocate`].
+#[inline]
+pub(crate) fn reallocate(mem: NonNull<u8>, bytes: usize, alignment: usize) -> Option<NonNull<u8>> {
+    MALLOC.reallocate(home(), mem, bytes, alignment)
+}
+
+/// The allocator, to be declared as a program's global one:
+///
+/// ```
+/// #[global_allocator]
+/// static GLOBAL: heapwright::Heapwright = heapwright::Heapwright::new();
+/// # fn main() {}
+/// ```
+///
+/// All values of this type are the same allocator: there is one heap in a process. Memory comes at any alignment that a
+/// `Layout` can have; a request that cannot be served is answered with a null pointer. A block that grows or shrinks
+/// stays where it is when its neighbours let it. Misuse of a block that is noticed (a double free, an overflow into the
+/// next head) ends the process with one sentence on stderr.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heapwright(());
+
+impl Heapwright {
+    /// The allocator.
+    pub const fn new() -> Self {
+        Self(())
+    }
+}
+
+fn or_null(mem: Option<NonNull<u8>>) -> *mut u8 {
+    mem.map_or(ptr::null_mut(), NonNull::as_ptr)
+}
+
+// SAFETY: blocks are disjoint, as long and as aligned as their layout asks for, and stay until they are given back;
+// nothing here unwinds.
+unsafe impl GlobalAlloc for Heapwright {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        or_null(allocate(layout.size(), layout.align(), Contents::Any))
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        or_null(allocate(layout.size(), layout.align(), Contents::Zero))
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, mem: *mut u8, _layout: Layout) {
+        if let Some(mem) = NonNull::new(mem) {
+            MALLOC.free(mem);
+        }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, mem: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        or_null(NonNull::new(mem).and_then(|mem| reallocate(mem, new_size, layout.align())))
+    }
+}
+
+/// The allocator's figures at this moment. Takes each arena's lock for a moment, and allocates nothing.
+///
+/// ```
+/// let stats = heapwright::stats();
+/// assert_eq!(stats.in_use + stats.free + stats.top, stats.system);
+/// ```
+pub fn stats() -> Stats {
+    stats::collect(&MALLOC)
+}
+
+/// Gives memory that nobody uses back to the system, all but `pad` bytes at the top of each arena, and returns how many
+/// bytes that were. 0 when there was nothing to give back.
+///
+/// ```
+/// let returned: usize = heapwright::trim(0);
+/// ```
+pub fn trim(pad: usize) -> usize {
+    MALLOC.trim(pad)
+}

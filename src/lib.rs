@@ -1,0 +1,130 @@
+//! A memory allocator with ptmalloc's structure, in Rust.
+//!
+//! heapwright keeps one coalescing heap for all sizes: a main arena on the program break, a few thread arenas in 64 MiB
+//! aligned heaps, boundary-tag chunks in bins, and mappings of their own for big requests. It is used in one of three
+//! ways, all from this code:
+//!
+//! - as the global allocator of a Rust program:
+//!
+//!   ```
+//!   use heapwright::Heapwright;
+//!
+//!   #[global_allocator]
+//!   static GLOBAL: Heapwright = Heapwright::new();
+//!
+//!   fn main() {
+//!       let words: Vec<String> = (0..1000).map(|n| format!("word {n}")).collect();
+//!       assert_eq!(words.len(), 1000);
+//!       println!("{} bytes in use", heapwright::stats().in_use);
+//!   }
+//!   ```
+//!
+//! - as the malloc of any program, preloaded: `cargo preload`, then
+//!   `LD_PRELOAD=target/release/libheapwright.so program`;
+//! - as the malloc of a Rust executable and all C code in it: feature `override`.
+//!
+//! # Features
+//!
+//! | feature | default | effect |
+//! |---|---|---|
+//! | `std` | yes | [`write_report`] into any `std::io::Write` |
+//! | `override` | no | exports `malloc`, `free` and the rest of `malloc.h` from a Rust executable |
+//! | `preload` | no | the same for the library that `cargo preload` builds |
+//!
+//! Without `std` the crate is `no_std`. It runs on Linux on x86-64.
+//!
+//! # How it is built
+//!
+//! Each module uses only those above its own row; docs/design.md follows one request and one block through them.
+//!
+//! ```text
+//! 0  size  fatal  secret  options  sync  arch
+//! 1  os (the memory source)         os::linux, os::fake
+//! 2  chunk (boundary tags)
+//! 3  bins  brk  heap  mapped  source
+//! 4  arena (split, coalesce)        arena::top, arena::runs, arena::check
+//! 5  publish  arenas (choose, fork)
+//! 6  malloc (the allocator over any memory source)
+//! 7  environment  stats  report
+//! 8  global (the one static, threads, GlobalAlloc)   c_abi (malloc.h)
+//! ```
+#![cfg_attr(not(any(test, feature = "std", loom)), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+compile_error!("heapwright runs on Linux on x86-64; another architecture needs its own file in src/arch");
+
+#[cfg(test)]
+extern crate std;
+
+mod fatal;
+mod publish;
+mod sync;
+
+#[cfg(not(loom))]
+mod arch;
+#[cfg(not(loom))]
+mod arena;
+#[cfg(not(loom))]
+mod arenas;
+#[cfg(not(loom))]
+mod bins;
+#[cfg(not(loom))]
+mod brk;
+#[cfg(all(any(feature = "preload", feature = "override"), not(any(test, loom))))]
+mod c_abi;
+#[cfg(not(loom))]
+mod chunk;
+#[cfg(not(loom))]
+mod environment;
+#[cfg(not(loom))]
+mod global;
+#[cfg(not(loom))]
+mod heap;
+#[cfg(not(loom))]
+mod malloc;
+#[cfg(not(loom))]
+mod mapped;
+#[cfg(not(loom))]
+mod options;
+#[cfg(not(loom))]
+mod os;
+#[cfg(not(loom))]
+mod report;
+#[cfg(not(loom))]
+mod secret;
+#[cfg(not(loom))]
+mod size;
+#[cfg(not(loom))]
+mod source;
+#[cfg(not(loom))]
+mod stats;
+
+#[cfg(all(test, not(loom)))]
+mod model;
+
+#[cfg(not(loom))]
+pub use global::{Heapwright, stats, trim};
+#[cfg(all(feature = "std", not(loom)))]
+pub use report::write_report;
+#[cfg(not(loom))]
+pub use stats::Stats;
+
+#[cfg(heapwright_so)]
+mod so {
+    //! What a `no_std` shared library needs of its own: nothing in it panics, and if it does the process ends.
+    #![allow(unsafe_code)]
+
+    #[panic_handler]
+    fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+        use core::fmt::Write;
+        let mut line = crate::fatal::Line::new();
+        // A line never fails.
+        let _ = writeln!(line, "heapwright: {}", info.message());
+        crate::arch::write_stderr(line.as_bytes());
+        crate::arch::abort()
+    }
+
+    // The precompiled core names it although nothing unwinds here. Hidden: a program's own Rust code must not find it.
+    core::arch::global_asm!(".globl rust_eh_personality", ".hidden rust_eh_personality", "rust_eh_personality: ud2");
+}

@@ -1,0 +1,290 @@
+//! The allocator: requests in, blocks out, over any memory source.
+//!
+//! ```text
+//!   allocate --> big?  --yes--> a mapping of its own
+//!                  |no
+//!                  v
+//!                the thread's arena --(out of memory)--> every other arena --> a mapping after all --> None
+//!
+//!   free     --> the head says where the block lies --> unmap | the arena of its heap | the main arena
+//! ```
+//!
+//! A block is freed into the arena that it came from, whichever thread frees it. What a caller passes is looked at
+//! before any lock is taken: the pointer's alignment, the seal of the head before it, and whether a heap of ours lies
+//! where the head says.
+
+use core::ptr::NonNull;
+
+use crate::arena::{ArenaStats, Block, ChunkState};
+use crate::arenas::{ArenaCell, Arenas};
+use crate::chunk::{ChunkPtr, Owner};
+use crate::fatal::{Misuse, check, fatal};
+use crate::heap::{HeapPtr, HeapTable};
+use crate::mapped::{self, Mapped, MappedStats};
+use crate::options::Param;
+use crate::os::Os;
+use crate::size::{ALIGNMENT, ChunkSize};
+use crate::source::Source;
+
+/// An allocator over the memory source `O`.
+#[derive(Debug)]
+pub(crate) struct Malloc<O> {
+    pub(crate) source: Source<O>,
+    pub(crate) arenas: Arenas,
+    mapped: Mapped,
+}
+
+/// What a caller's pointer turned out to be.
+#[derive(Clone, Copy)]
+struct Claimed {
+    chunk: ChunkPtr,
+    size: ChunkSize,
+    owner: Owner,
+}
+
+impl Claimed {
+    fn usable(self) -> usize {
+        match self.owner {
+            Owner::Mapped => mapped::usable(self.size),
+            Owner::Main | Owner::Heap => self.size.usable(),
+        }
+    }
+}
+
+/// What a request wants of its memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contents {
+    Any,
+    Zero,
+}
+
+impl<O: Os> Malloc<O> {
+    pub(crate) const fn new(os: O, heaps: HeapTable) -> Self {
+        Self { source: Source::new(os, heaps), arenas: Arenas::new(), mapped: Mapped::new() }
+    }
+
+    /// `bytes` of memory at a multiple of 16, from the arena `home` if that has them. `None` when no memory is left, or
+    /// more is asked for than any could be.
+    #[inline]
+    pub(crate) fn allocate(&self, home: &ArenaCell, bytes: usize, contents: Contents) -> Option<NonNull<u8>> {
+        let size = ChunkSize::for_request(bytes)?;
+        if self.mapped.wants(&self.source, size) {
+            if let Some(chunk) = self.mapped.map(&self.source, bytes, ALIGNMENT) {
+                return Some(self.hand_out_mapped(chunk, contents));
+            }
+        }
+        let block = home.lock().allocate(&self.source, size);
+        match block {
+            Some(block) => Some(self.hand_out(block, contents)),
+            None => self.allocate_elsewhere(home, size, contents),
+        }
+    }
+
+    #[cold]
+    fn allocate_elsewhere(&self, home: &ArenaCell, size: ChunkSize, contents: Contents) -> Option<NonNull<u8>> {
+        for cell in self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home)) {
+            let block = cell.lock().allocate(&self.source, size);
+            if let Some(block) = block {
+                return Some(self.hand_out(block, contents));
+            }
+        }
+        let chunk = self.mapped.map(&self.source, size.usable(), ALIGNMENT)?;
+        Some(self.hand_out_mapped(chunk, contents))
+    }
+
+    /// As [`allocate`](Self::allocate), at a multiple of `alignment`, a power of two.
+    pub(crate) fn allocate_aligned(
+        &self,
+        home: &ArenaCell,
+        bytes: usize,
+        alignment: usize,
+        contents: Contents,
+    ) -> Option<NonNull<u8>> {
+        debug_assert!(alignment.is_power_of_two());
+        if alignment <= ALIGNMENT {
+            return self.allocate(home, bytes, contents);
+        }
+        let size = ChunkSize::for_request(bytes)?;
+        // Both together have to be possible: the chunk is cut out of one that is longer by the alignment.
+        let ample = ChunkSize::for_request(bytes.checked_add(alignment)?)?;
+        if self.mapped.wants(&self.source, ample) {
+            if let Some(chunk) = self.mapped.map(&self.source, bytes, alignment) {
+                return Some(self.hand_out_mapped(chunk, contents));
+            }
+        }
+        let others = self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home));
+        for cell in core::iter::once(home).chain(others) {
+            let found = cell.lock().allocate_aligned(&self.source, size, alignment);
+            if let Some((block, release)) = found {
+                release.run(&self.source);
+                return Some(self.hand_out(block, contents));
+            }
+        }
+        let chunk = self.mapped.map(&self.source, bytes, alignment)?;
+        Some(self.hand_out_mapped(chunk, contents))
+    }
+
+    #[inline]
+    fn hand_out(&self, block: Block, contents: Contents) -> NonNull<u8> {
+        let mem = block.chunk.mem();
+        match contents {
+            Contents::Zero => fill(mem, block.dirty, 0),
+            Contents::Any => self.perturb_allocated(block.chunk),
+        }
+        mem
+    }
+
+    fn hand_out_mapped(&self, chunk: ChunkPtr, contents: Contents) -> NonNull<u8> {
+        if contents == Contents::Any {
+            self.perturb_allocated(chunk);
+        }
+        chunk.mem()
+    }
+
+    /// `M_PERTURB`: memory that is handed out holds the complement of the byte, unless it is to be zero.
+    #[inline]
+    fn perturb_allocated(&self, chunk: ChunkPtr) {
+        let byte = self.source.params.get(Param::Perturb);
+        if byte != 0 {
+            let claimed = self.claimed(chunk.mem());
+            fill(chunk.mem(), claimed.usable(), !byte as u8);
+        }
+    }
+
+    #[inline]
+    fn claimed(&self, mem: NonNull<u8>) -> Claimed {
+        let address = mem.addr().get();
+        check!(address.is_multiple_of(ALIGNMENT), MisalignedPointer, address);
+        // SAFETY: aligned, and a caller passes what it was handed out: there is a head before it.
+        #[allow(unsafe_code)]
+        let chunk = unsafe { ChunkPtr::from_mem(mem) };
+        let Some((size, owner)) = chunk.head().and_then(|head| Some((head.size()?, head.owner()))) else {
+            fatal(Misuse::InvalidPointer, address)
+        };
+        Claimed { chunk, size, owner }
+    }
+
+    /// The arena that a block lies in, if it is not a mapped one.
+    #[inline]
+    fn arena_of(&self, claimed: Claimed) -> Option<&ArenaCell> {
+        match claimed.owner {
+            Owner::Main => Some(self.arenas.main()),
+            Owner::Heap => {
+                let Some(heap) = HeapPtr::containing(&self.source, claimed.chunk) else {
+                    fatal(Misuse::ForeignHeap, claimed.chunk.mem().addr().get())
+                };
+                Some(self.arenas.of_heap(heap))
+            }
+            Owner::Mapped => None,
+        }
+    }
+
+    /// Takes back a block that this allocator has handed out, and that was not given back since; anything else that is
+    /// recognised as such ends the process.
+    #[inline]
+    pub(crate) fn free(&self, mem: NonNull<u8>) {
+        let claimed = self.claimed(mem);
+        let Some(cell) = self.arena_of(claimed) else {
+            return self.mapped.unmap(&self.source, claimed.chunk, claimed.size);
+        };
+        let byte = self.source.params.get(Param::Perturb);
+        if byte != 0 {
+            fill(mem, claimed.usable(), byte as u8);
+        }
+        let release = cell.lock().free(&self.source, claimed.chunk);
+        release.run(&self.source);
+    }
+
+    /// Bytes that the caller may write to a block.
+    pub(crate) fn usable_len(&self, mem: NonNull<u8>) -> usize {
+        self.claimed(mem).usable()
+    }
+
+    /// Makes a block `bytes` long, where it is or elsewhere, at a multiple of `alignment` either way. It keeps its
+    /// contents up to the shorter length. `None`, and the block is as it was, when no memory is left.
+    pub(crate) fn reallocate(
+        &self,
+        home: &ArenaCell,
+        mem: NonNull<u8>,
+        bytes: usize,
+        alignment: usize,
+    ) -> Option<NonNull<u8>> {
+        let claimed = self.claimed(mem);
+        let size = ChunkSize::for_request(bytes)?;
+        let in_place = match self.arena_of(claimed) {
+            Some(cell) => self.resize_in_arena(cell, claimed, size),
+            None => self.resize_mapping(claimed, size, bytes, alignment),
+        };
+        if in_place.is_some() {
+            return in_place;
+        }
+        let Some(moved) = self.allocate_aligned(home, bytes, alignment, Contents::Any) else {
+            // What only was to become shorter may stay as long as it is.
+            return (bytes <= claimed.usable()).then_some(mem);
+        };
+        let len = claimed.usable().min(bytes);
+        // SAFETY: two blocks in use, both at least `len` long.
+        #[allow(unsafe_code)]
+        unsafe {
+            moved.copy_from_nonoverlapping(mem, len);
+        }
+        self.free(mem);
+        Some(moved)
+    }
+
+    fn resize_in_arena(&self, cell: &ArenaCell, claimed: Claimed, size: ChunkSize) -> Option<NonNull<u8>> {
+        let may_grow = !self.mapped.wants(&self.source, size);
+        let (done, release) = cell.lock().resize(&self.source, claimed.chunk, size, may_grow);
+        release.run(&self.source);
+        done.then(|| claimed.chunk.mem())
+    }
+
+    fn resize_mapping(&self, claimed: Claimed, size: ChunkSize, bytes: usize, alignment: usize) -> Option<NonNull<u8>> {
+        // Far below the threshold a mapping of its own is a waste of most of a page, and of a system call at its end.
+        if size.get() < self.source.params.get(Param::MmapThreshold) / 4 {
+            return None;
+        }
+        let may_move = alignment <= self.source.os.page_len();
+        let chunk = self.mapped.remap(&self.source, claimed.chunk, claimed.size, bytes, may_move)?;
+        Some(chunk.mem())
+    }
+
+    /// Gives back whatever can be given back, leaving `pad` bytes at the top of each arena. Returns how many bytes were.
+    pub(crate) fn trim(&self, pad: usize) -> usize {
+        self.source.retry_releases();
+        let trim = |cell: &ArenaCell| {
+            let (len, release) = cell.lock().trim(&self.source, pad);
+            release.run(&self.source);
+            len
+        };
+        self.arenas.iter().map(trim).sum()
+    }
+
+    /// Calls `visit` with the figures of every arena, the main one first.
+    pub(crate) fn for_each_arena(&self, mut visit: impl FnMut(&ArenaCell, ArenaStats)) {
+        for cell in self.arenas.iter() {
+            let stats = cell.lock().stats();
+            visit(cell, stats);
+        }
+    }
+
+    /// The figures of the mapped blocks.
+    pub(crate) fn mapped_stats(&self) -> MappedStats {
+        self.mapped.stats()
+    }
+
+    /// Calls `visit` with every chunk of every arena, under its arena's lock: `visit` must not allocate.
+    pub(crate) fn for_each_chunk(&self, mut visit: impl FnMut(NonNull<u8>, ChunkSize, ChunkState)) {
+        for cell in self.arenas.iter() {
+            cell.lock().for_each_chunk(&mut |chunk, size, state| visit(chunk.mem(), size, state));
+        }
+    }
+}
+
+/// Fills `len` bytes of a block.
+#[inline]
+#[allow(unsafe_code)]
+fn fill(mem: NonNull<u8>, len: usize, byte: u8) {
+    // SAFETY: the callers fill what belongs to a block that is being handed out or taken back.
+    unsafe { mem.write_bytes(byte, len) }
+}

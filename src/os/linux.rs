@@ -1,0 +1,153 @@
+//! Linux: the only memory system calls of the crate.
+//!
+//! All calls but those on the break are made inline, so that `errno` is never touched. Mappings are private and
+//! anonymous. A heap's reservation is `PROT_NONE` and `MAP_NORESERVE`: it counts as address space, not as memory.
+//!
+//! # Safety
+//!
+//! System calls by number, with the arguments that the manual pages give; the callers' promises are those of [`Os`].
+#![allow(unsafe_code)]
+
+mod break_owner;
+mod cores;
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Os;
+use crate::arch::{ADDRESS_BITS, syscall};
+use break_owner::BreakOwner;
+
+/// The running kernel.
+#[derive(Debug)]
+pub(crate) struct Linux {
+    page_len: AtomicUsize,
+    break_owner: BreakOwner,
+}
+
+impl Linux {
+    pub(crate) const fn new() -> Self {
+        Self { page_len: AtomicUsize::new(0), break_owner: BreakOwner::new() }
+    }
+}
+
+const READ_WRITE: usize = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+const NONE: usize = libc::PROT_NONE as usize;
+const ANONYMOUS: usize = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize;
+const RESERVED: usize = ANONYMOUS | libc::MAP_NORESERVE as usize;
+const NO_FILE: usize = usize::MAX;
+
+/// The address that a mapping call returned, or `None` for an error number.
+fn mapped(result: isize) -> Option<NonNull<u8>> {
+    if (-4095..0).contains(&result) {
+        return None;
+    }
+    // A new mapping: its provenance begins here.
+    NonNull::new(core::ptr::with_exposed_provenance_mut(result as usize))
+}
+
+fn mmap(address: usize, len: usize, protection: usize, flags: usize) -> Option<NonNull<u8>> {
+    // SAFETY: without MAP_FIXED a new mapping replaces nothing.
+    let result = unsafe { syscall(libc::SYS_mmap, [address, len, protection, flags, NO_FILE, 0]) };
+    mapped(result)
+}
+
+// SAFETY: anonymous private mappings are fresh zeroed memory of this process; the break is moved as `break_owner` says.
+unsafe impl Os for Linux {
+    const HEAP_LEN: usize = 64 << 20;
+
+    fn page_len(&self) -> usize {
+        let known = self.page_len.load(Ordering::Relaxed);
+        if known != 0 {
+            return known;
+        }
+        // SAFETY: getauxval reads what the kernel left at process start.
+        let len = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
+        let len = if len.is_power_of_two() { len } else { 4096 };
+        self.page_len.store(len, Ordering::Relaxed);
+        len
+    }
+
+    fn lowest_heap(&self) -> usize {
+        const { assert!(1 << (ADDRESS_BITS - 26) <= crate::heap::TABLE_SLOTS) };
+        0
+    }
+
+    fn random(&self) -> [u64; 2] {
+        const NON_BLOCKING: usize = 1;
+        let mut bits = [0u64; 2];
+        let len = size_of_val(&bits);
+        // SAFETY: getrandom(2) writes at most `len` bytes to `bits`.
+        let got = unsafe { syscall(libc::SYS_getrandom, [(&raw mut bits) as usize, len, NON_BLOCKING, 0, 0, 0]) };
+        if got == len as isize {
+            return bits;
+        }
+        // Refused (a filter, or the pool is not ready): what the kernel left at process start, and where things lie.
+        // SAFETY: getauxval reads what the kernel left at process start.
+        let seed = unsafe { libc::getauxval(libc::AT_RANDOM) } as usize;
+        // SAFETY: AT_RANDOM, when there, is the address of 16 random bytes.
+        let seed = unsafe { core::ptr::with_exposed_provenance::<[u64; 2]>(seed).as_ref() };
+        let [low, high] = seed.copied().unwrap_or([0; 2]);
+        let here = (&raw const bits) as u64;
+        [low ^ here.rotate_left(32), high.wrapping_add(self as *const Self as u64)]
+    }
+
+    fn usable_cores(&self) -> usize {
+        cores::usable()
+    }
+
+    unsafe fn move_break(&self, delta: isize) -> Option<NonNull<u8>> {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.break_owner.move_break(delta) }
+    }
+
+    fn reserve(&self, hint: usize, len: usize) -> Option<NonNull<u8>> {
+        mmap(hint, len, NONE, RESERVED)
+    }
+
+    fn reserve_at(&self, address: usize, len: usize) -> Option<NonNull<u8>> {
+        let start = mmap(address, len, NONE, RESERVED | libc::MAP_FIXED_NOREPLACE as usize)?;
+        if start.addr().get() == address {
+            return Some(start);
+        }
+        // Kernels before 4.17 take the flag for a hint.
+        // SAFETY: the mapping was made above, and nobody knows of it.
+        unsafe { self.release(start, len) };
+        None
+    }
+
+    unsafe fn commit(&self, start: NonNull<u8>, len: usize) -> bool {
+        // SAFETY: mprotect(2) on a range that the caller owns.
+        unsafe { syscall(libc::SYS_mprotect, [start.addr().get(), len, READ_WRITE, 0, 0, 0]) == 0 }
+    }
+
+    unsafe fn decommit(&self, start: NonNull<u8>, len: usize) -> bool {
+        // One call that frees the pages, makes them inaccessible, and takes them off the commit charge.
+        let flags = RESERVED | libc::MAP_FIXED as usize;
+        // SAFETY: mmap(2) replaces a range that the caller owns and does not use any more.
+        let result = unsafe { syscall(libc::SYS_mmap, [start.addr().get(), len, NONE, flags, NO_FILE, 0]) };
+        mapped(result).is_some()
+    }
+
+    unsafe fn purge(&self, start: NonNull<u8>, len: usize) -> bool {
+        let advice = libc::MADV_DONTNEED as usize;
+        // SAFETY: madvise(2) drops the contents of a range that the caller does not use any more.
+        unsafe { syscall(libc::SYS_madvise, [start.addr().get(), len, advice, 0, 0, 0]) == 0 }
+    }
+
+    fn map(&self, len: usize) -> Option<NonNull<u8>> {
+        mmap(0, len, READ_WRITE, ANONYMOUS)
+    }
+
+    unsafe fn remap(&self, start: NonNull<u8>, len: usize, new_len: usize, may_move: bool) -> Option<NonNull<u8>> {
+        let flags = if may_move { libc::MREMAP_MAYMOVE as usize } else { 0 };
+        // SAFETY: mremap(2) on a range that the caller owns.
+        let result = unsafe { syscall(libc::SYS_mremap, [start.addr().get(), len, new_len, flags, 0, 0]) };
+        mapped(result)
+    }
+
+    unsafe fn release(&self, start: NonNull<u8>, len: usize) -> bool {
+        // SAFETY: munmap(2) on a range that the caller owns and does not use any more.
+        unsafe { syscall(libc::SYS_munmap, [start.addr().get(), len, 0, 0, 0, 0]) == 0 }
+    }
+}

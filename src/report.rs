@@ -1,0 +1,108 @@
+//! Figures as text: the lines of `malloc_stats`, and the XML of `malloc_info`.
+//!
+//! Both are written piece by piece to a `fmt::Write` that does not allocate. The XML has the form of version 1 that
+//! readers of glibc's output know: a `heap` for each arena, then the totals of all.
+
+use core::fmt::{self, Write};
+
+use crate::arena::ArenaStats;
+use crate::arenas::ArenaCell;
+use crate::malloc::Malloc;
+use crate::os::Os;
+use crate::stats;
+
+/// One paragraph for each arena, then the totals; the largest sum of mappings stands last.
+pub(crate) fn lines<O: Os>(malloc: &Malloc<O>, out: &mut impl Write) -> fmt::Result {
+    let mut result = Ok(());
+    let mut number = 0;
+    malloc.for_each_arena(|_, arena| {
+        if result.is_ok() {
+            let in_use = arena.counts.system - arena.free_bytes - arena.top;
+            result = write!(
+                out,
+                "Arena {number}:\nsystem bytes     = {:>10}\nin use bytes     = {in_use:>10}\n",
+                arena.counts.system
+            );
+        }
+        number += 1;
+    });
+    result?;
+    let total = stats::collect(malloc);
+    write!(
+        out,
+        "Total (incl. mmap):\nsystem bytes     = {:>10}\nin use bytes     = {:>10}\n\
+         max mmap regions = {:>10}\nmax mmap bytes   = {:>10}\n",
+        total.system + total.mapped,
+        total.in_use + total.mapped,
+        total.most_mapped_blocks,
+        total.most_mapped
+    )
+}
+
+/// The XML document, version 1.
+pub(crate) fn xml<O: Os>(malloc: &Malloc<O>, out: &mut impl Write) -> fmt::Result {
+    out.write_str("<malloc version=\"1\">\n")?;
+    let mut result = Ok(());
+    let mut number = 0;
+    malloc.for_each_arena(|cell, arena| {
+        if result.is_ok() {
+            result = heap_xml(out, number, cell, &arena);
+        }
+        number += 1;
+    });
+    result?;
+    let total = stats::collect(malloc);
+    writeln!(out, "<total type=\"rest\" count=\"{}\" size=\"{}\"/>", total.free_chunks, total.free)?;
+    writeln!(out, "<total type=\"mmap\" count=\"{}\" size=\"{}\"/>", total.mapped_blocks, total.mapped)?;
+    writeln!(out, "<system type=\"current\" size=\"{}\"/>", total.system)?;
+    writeln!(out, "<system type=\"max\" size=\"{}\"/>", total.most_system)?;
+    writeln!(out, "<aspace type=\"total\" size=\"{}\"/>", total.system)?;
+    writeln!(out, "<aspace type=\"mprotect\" size=\"{}\"/>", total.system)?;
+    out.write_str("</malloc>\n")
+}
+
+fn heap_xml(out: &mut impl Write, number: usize, cell: &ArenaCell, arena: &ArenaStats) -> fmt::Result {
+    writeln!(out, "<heap nr=\"{number}\">\n<sizes>")?;
+    // Counted under the lock, written after it: a writer may allocate.
+    let sizes = cell.lock().sizes();
+    for row in sizes.iter().filter(|row| row.count > 0) {
+        let (from, to) = (row.from, row.to);
+        writeln!(out, "  <size from=\"{from}\" to=\"{to}\" total=\"{}\" count=\"{}\"/>", row.bytes, row.count)?;
+    }
+    writeln!(out, "</sizes>")?;
+    writeln!(out, "<total type=\"rest\" count=\"{}\" size=\"{}\"/>", arena.free_chunks, arena.free_bytes)?;
+    writeln!(out, "<system type=\"current\" size=\"{}\"/>", arena.counts.system)?;
+    writeln!(out, "<system type=\"max\" size=\"{}\"/>", arena.counts.most_system)?;
+    writeln!(out, "<aspace type=\"total\" size=\"{}\"/>", arena.counts.system)?;
+    writeln!(out, "<aspace type=\"mprotect\" size=\"{}\"/>", arena.counts.system)?;
+    writeln!(out, "<aspace type=\"subheaps\" size=\"{}\"/>", arena.counts.heaps)?;
+    out.write_str("</heap>\n")
+}
+
+/// Writes the figures of every arena as XML (the document of glibc's `malloc_info`, version 1).
+///
+/// # Errors
+///
+/// The writer's own.
+#[cfg(feature = "std")]
+pub fn write_report(out: &mut impl std::io::Write) -> std::io::Result<()> {
+    struct Text<'a, W> {
+        out: &'a mut W,
+        error: Option<std::io::Error>,
+    }
+
+    impl<W: std::io::Write> Write for Text<'_, W> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.out.write_all(text.as_bytes()).map_err(|error| {
+                self.error = Some(error);
+                fmt::Error
+            })
+        }
+    }
+
+    let mut text = Text { out, error: None };
+    match xml(crate::global::malloc(), &mut text) {
+        Ok(()) => Ok(()),
+        Err(fmt::Error) => Err(text.error.unwrap_or_else(|| std::io::ErrorKind::Other.into())),
+    }
+}

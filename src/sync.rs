@@ -1,0 +1,398 @@
+//! The lock of the allocator: a futex word with inline system calls, and a bit for fork.
+//!
+//! Library locks do not fit under an allocator: some allocate when they park, others write `errno`, none can be handed
+//! across a fork. This one does neither, and it knows one more state:
+//!
+//! ```text
+//!   0           free
+//!   1           held
+//!   2           held, and somebody may sleep on the word
+//!   FORK + n    held for a fork by OWNER, which has entered again n times; everybody else sleeps
+//! ```
+//!
+//! Between the moment our fork handler has taken every lock and the fork itself, handlers of other libraries still run,
+//! in the same thread, and they may allocate. The owner of the fork therefore enters a lock that it holds already, by
+//! the contended path only; the fast paths know nothing of forks. The child is the owner's copy: it stores 0.
+//!
+//! Under `cfg(loom)` the words are loom's, and sleeping is yielding to the model.
+//!
+//! # Safety
+//!
+//! `unsafe` here is the futex system call on a word that is borrowed, and the promise of mutual exclusion that the
+//! loom models at the end of this file check.
+#![allow(unsafe_code)]
+
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic;
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic;
+
+use atomic::{AtomicU32, AtomicUsize, Ordering};
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+const CONTENDED: u32 = 2;
+const FORK: u32 = 1 << 31;
+/// How often a thread looks again before it sleeps.
+const SPINS: u32 = if cfg!(loom) { 1 } else { 100 };
+
+/// Which thread holds all locks for a fork: its [thread pointer](crate::arch::thread_pointer), or 0.
+#[derive(Debug)]
+pub(crate) struct ForkOwner(AtomicUsize);
+
+#[cfg(not(loom))]
+static FORK_OWNER: ForkOwner = ForkOwner::new();
+
+impl ForkOwner {
+    #[cfg(not(loom))]
+    const fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    #[cfg(loom)]
+    fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    /// Records that thread `me` is about to fork, and holds every lock. Relaxed: only `me` asks whether it is `me`.
+    fn set(&self, me: usize) {
+        self.0.store(me, Ordering::Relaxed);
+    }
+
+    fn is(&self, me: usize) -> bool {
+        self.0.load(Ordering::Relaxed) == me
+    }
+}
+
+/// The lock word and its operations; [`RawFutex`] gives it the interface of `lock_api`.
+#[derive(Debug)]
+pub(crate) struct FutexWord(AtomicU32);
+
+impl FutexWord {
+    #[cfg(not(loom))]
+    const fn new() -> Self {
+        Self(AtomicU32::new(FREE))
+    }
+
+    #[cfg(loom)]
+    fn new() -> Self {
+        Self(AtomicU32::new(FREE))
+    }
+
+    /// Acquire pairs with the release in `unlock` and in `release_after_fork`.
+    #[inline]
+    fn try_lock_free(&self) -> bool {
+        self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    fn try_enter_again(&self, owner: &ForkOwner, me: usize) -> bool {
+        let is_mine = self.0.load(Ordering::Relaxed) & FORK != 0 && owner.is(me);
+        if is_mine {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        is_mine
+    }
+
+    #[cold]
+    fn lock_contended(&self, owner: &ForkOwner, me: usize) {
+        for _ in 0..SPINS {
+            let seen = self.0.load(Ordering::Relaxed);
+            if seen == FREE && self.try_lock_free() {
+                return;
+            }
+            if seen & FORK != 0 || seen == CONTENDED {
+                break;
+            }
+            core::hint::spin_loop();
+        }
+        loop {
+            let seen = self.0.load(Ordering::Relaxed);
+            if seen & FORK != 0 {
+                if self.try_enter_again(owner, me) {
+                    return;
+                }
+                wait(&self.0, seen);
+            } else if seen == FREE {
+                // Contended from the start: who slept here cannot know whether others still do.
+                if self.0.compare_exchange(FREE, CONTENDED, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                    return;
+                }
+            } else if seen == CONTENDED
+                || self.0.compare_exchange(seen, CONTENDED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            {
+                wait(&self.0, CONTENDED);
+            }
+        }
+    }
+
+    /// Release pairs with the acquire in the lock paths.
+    #[inline]
+    fn unlock(&self) {
+        let before = self.0.fetch_sub(1, Ordering::Release);
+        if before != HELD {
+            self.unlock_contended(before);
+        }
+    }
+
+    #[cold]
+    fn unlock_contended(&self, before: u32) {
+        if before & FORK == 0 {
+            self.0.store(FREE, Ordering::Release);
+            wake(&self.0, 1);
+        }
+    }
+
+    /// Turns a lock that the caller holds into one held for a fork.
+    fn mark_for_fork(&self) {
+        self.0.store(FORK, Ordering::Relaxed);
+    }
+
+    /// Ends the fork state: in the parent it wakes who slept meanwhile, in the child there is nobody to wake.
+    fn release_after_fork(&self) {
+        self.0.store(FREE, Ordering::Release);
+        wake(&self.0, u32::MAX >> 1);
+    }
+}
+
+#[cfg(not(loom))]
+fn wait(word: &AtomicU32, seen: u32) {
+    let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    let args = [word.as_ptr() as usize, operation, seen as usize, 0, 0, 0];
+    // SAFETY: futex(2) reads the borrowed word; a spurious return is fine, every caller looks again.
+    let _ = unsafe { crate::arch::syscall(libc::SYS_futex, args) };
+}
+
+#[cfg(not(loom))]
+fn wake(word: &AtomicU32, threads: u32) {
+    let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    let args = [word.as_ptr() as usize, operation, threads as usize, 0, 0, 0];
+    // SAFETY: futex(2) uses the word's address only as a key.
+    let _ = unsafe { crate::arch::syscall(libc::SYS_futex, args) };
+}
+
+#[cfg(loom)]
+fn wait(word: &AtomicU32, seen: u32) {
+    if word.load(Ordering::Relaxed) == seen {
+        loom::thread::yield_now();
+    }
+}
+
+#[cfg(loom)]
+fn wake(_word: &AtomicU32, _threads: u32) {}
+
+#[cfg(not(loom))]
+pub(crate) use lock::{Guard, Mutex, begin_fork, end_fork};
+
+#[cfg(not(loom))]
+mod lock {
+    //! The word as a `lock_api` mutex, and the two ends of a fork.
+
+    use super::{FORK_OWNER, FutexWord};
+    use crate::arch::thread_pointer;
+
+    /// A mutual exclusion lock around `T`; it neither allocates nor touches `errno`.
+    pub(crate) type Mutex<T> = lock_api::Mutex<RawFutex, T>;
+    /// Proof that a [`Mutex`] is held.
+    pub(crate) type Guard<'a, T> = lock_api::MutexGuard<'a, RawFutex, T>;
+
+    /// The lock word as `lock_api` wants it.
+    #[derive(Debug)]
+    pub(crate) struct RawFutex(FutexWord);
+
+    // SAFETY: at most one thread leaves `lock` or a successful `try_lock` before it calls `unlock`: the word goes from
+    // FREE to HELD or CONTENDED by one compare-exchange. The owner of a fork may enter again, in the same thread.
+    unsafe impl lock_api::RawMutex for RawFutex {
+        #[expect(clippy::declare_interior_mutable_const, reason = "the initial value, as lock_api asks for it")]
+        const INIT: Self = Self(FutexWord::new());
+        type GuardMarker = lock_api::GuardNoSend;
+
+        #[inline]
+        fn lock(&self) {
+            if !self.0.try_lock_free() {
+                self.0.lock_contended(&FORK_OWNER, thread_pointer());
+            }
+        }
+
+        #[inline]
+        fn try_lock(&self) -> bool {
+            self.0.try_lock_free() || self.0.try_enter_again(&FORK_OWNER, thread_pointer())
+        }
+
+        #[inline]
+        unsafe fn unlock(&self) {
+            self.0.unlock();
+        }
+    }
+
+    impl RawFutex {
+        /// Takes the lock for a fork that the calling thread is about to make.
+        pub(crate) fn lock_for_fork(&self) {
+            lock_api::RawMutex::lock(self);
+            self.0.mark_for_fork();
+        }
+
+        /// Gives up a lock taken by [`lock_for_fork`](Self::lock_for_fork), in the parent or in the child.
+        pub(crate) fn release_after_fork(&self) {
+            self.0.release_after_fork();
+        }
+    }
+
+    /// From here on the calling thread may enter locks that it holds for the fork.
+    pub(crate) fn begin_fork() {
+        FORK_OWNER.set(thread_pointer());
+    }
+
+    /// Ends what [`begin_fork`] began, before the locks are released.
+    pub(crate) fn end_fork() {
+        FORK_OWNER.set(0);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::lock::RawFutex;
+    use super::*;
+    use lock_api::RawMutex;
+
+    #[test]
+    fn counts_exactly_under_contention() {
+        let total = Mutex::new(0u64);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..20_000).for_each(|_| *total.lock() += 1));
+            }
+        });
+        assert_eq!(*total.lock(), 160_000);
+    }
+
+    #[test]
+    fn a_held_lock_refuses_try_lock() {
+        let lock = Mutex::new(());
+        let held = lock.lock();
+        assert!(lock.try_lock().is_none());
+        drop(held);
+        assert!(lock.try_lock().is_some());
+    }
+
+    #[test]
+    fn the_owner_of_a_fork_enters_again_and_others_wait() {
+        let lock = RawFutex::INIT;
+        lock.lock_for_fork();
+        begin_fork();
+        lock.lock();
+        assert!(lock.try_lock());
+        std::thread::scope(|scope| {
+            assert!(!scope.spawn(|| lock.try_lock()).join().expect("no panic"));
+            let other = scope.spawn(|| {
+                lock.lock();
+                // SAFETY: locked in the line above.
+                unsafe { lock.unlock() };
+            });
+            // SAFETY: entered twice above.
+            unsafe { lock.unlock() };
+            // SAFETY: as above.
+            unsafe { lock.unlock() };
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert!(!other.is_finished());
+            end_fork();
+            lock.release_after_fork();
+            other.join().expect("no panic");
+        });
+        assert!(lock.try_lock());
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+
+    struct Guarded {
+        word: FutexWord,
+        owner: ForkOwner,
+        value: UnsafeCell<u32>,
+    }
+
+    impl Guarded {
+        fn new() -> Arc<Self> {
+            Arc::new(Self { word: FutexWord::new(), owner: ForkOwner::new(), value: UnsafeCell::new(0) })
+        }
+
+        fn lock(&self, me: usize) {
+            if !self.word.try_lock_free() {
+                self.word.lock_contended(&self.owner, me);
+            }
+        }
+
+        fn add_one(&self, me: usize) {
+            self.lock(me);
+            // SAFETY: the lock is held; loom's cell reports any access that is not exclusive.
+            self.value.with_mut(|value| unsafe { *value += 1 });
+            self.word.unlock();
+        }
+
+        fn value(&self) -> u32 {
+            // SAFETY: every other thread has been joined.
+            self.value.with(|value| unsafe { *value })
+        }
+    }
+
+    fn model(body: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound.get_or_insert(3);
+        builder.check(body);
+    }
+
+    #[test]
+    fn two_threads_exclude_each_other() {
+        model(|| {
+            let guarded = Guarded::new();
+            let other = guarded.clone();
+            let thread = loom::thread::spawn(move || {
+                other.add_one(2);
+                other.add_one(2);
+            });
+            guarded.add_one(1);
+            thread.join().expect("no panic");
+            assert_eq!(guarded.value(), 3);
+        });
+    }
+
+    #[test]
+    fn three_threads_exclude_each_other() {
+        model(|| {
+            let guarded = Guarded::new();
+            let threads: Vec<_> = (2..4)
+                .map(|me| {
+                    let other = guarded.clone();
+                    loom::thread::spawn(move || other.add_one(me))
+                })
+                .collect();
+            guarded.add_one(1);
+            for thread in threads {
+                thread.join().expect("no panic");
+            }
+            assert_eq!(guarded.value(), 3);
+        });
+    }
+
+    #[test]
+    fn a_fork_shuts_others_out_and_lets_its_owner_in() {
+        model(|| {
+            let guarded = Guarded::new();
+            let other = guarded.clone();
+            let thread = loom::thread::spawn(move || other.add_one(2));
+            guarded.lock(1);
+            guarded.word.mark_for_fork();
+            guarded.owner.set(1);
+            // A handler of another library allocates, twice, while the fork is being prepared.
+            guarded.add_one(1);
+            guarded.add_one(1);
+            guarded.owner.set(0);
+            guarded.word.release_after_fork();
+            thread.join().expect("no panic");
+            assert_eq!(guarded.value(), 3);
+        });
+    }
+}
