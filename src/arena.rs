@@ -16,6 +16,7 @@
 //! [`Release`], to be done after the unlock. What the caller has overwritten is found when a chunk or its neighbour is
 //! next touched, and ends the process.
 
+#[cfg(test)]
 mod check;
 mod runs;
 mod top;
@@ -24,7 +25,7 @@ use core::ptr::NonNull;
 
 use crate::bins::{Bins, Sizes};
 use crate::brk::Brk;
-use crate::chunk::{ChunkPtr, FreeChunk, Head, Owner};
+use crate::chunk::{ChunkPtr, FreeChunk, Head};
 use crate::fatal::{Misuse, check, fatal};
 use crate::heap::{HeapPtr, RetiredHeap};
 use crate::os::Os;
@@ -32,6 +33,7 @@ use crate::size::{ChunkSize, MIN_CHUNK, round_up};
 use crate::source::Source;
 use top::Top;
 
+#[cfg(test)]
 pub(crate) use check::ChunkState;
 
 /// What an arena grows on.
@@ -187,7 +189,8 @@ impl Arena {
         }
         let aligned = self.split_front(chunk, lead);
         let release = self.shrink(source, aligned, size);
-        Some((Block { chunk: aligned, dirty: block.dirty.saturating_sub(lead) }, release))
+        let usable = self.in_use(aligned).1.usable();
+        Some((Block { chunk: aligned, dirty: block.dirty.saturating_sub(lead).min(usable) }, release))
     }
 
     /// Makes the first `lead` bytes of a chunk in use a free chunk, and the rest a chunk in use.

@@ -149,15 +149,15 @@ impl Bins {
     /// Takes out the smallest free chunk of at least `size`, or `None`.
     #[inline]
     pub(crate) fn take_fit(&mut self, size: ChunkSize) -> Option<FreeChunk> {
-        if is_small(size) {
-            if let Some(chunk) = self.small[small_index(size)].first() {
-                return Some(self.take(chunk));
-            }
+        if is_small(size)
+            && let Some(chunk) = self.small[small_index(size)].first()
+        {
+            return Some(self.take(chunk));
         }
-        if let Some(chunk) = self.unsorted.first() {
-            if let Some(free) = self.sort(size, chunk) {
-                return Some(free);
-            }
+        if let Some(chunk) = self.unsorted.first()
+            && let Some(free) = self.sort(size, chunk)
+        {
+            return Some(free);
         }
         let chunk = if is_small(size) { self.fit_for_small(size) } else { self.fit_in_trees(size) }?;
         Some(self.take(chunk))
@@ -209,10 +209,10 @@ impl Bins {
 
     fn fit_in_trees(&self, size: ChunkSize) -> Option<ChunkPtr> {
         let index = large_index(size);
-        if self.large_map >> index & 1 != 0 {
-            if let Some(chunk) = self.large[index].best_fit(size, index == LARGE - 1) {
-                return Some(chunk);
-            }
+        if self.large_map >> index & 1 != 0
+            && let Some(chunk) = self.large[index].best_fit(size, index == LARGE - 1)
+        {
+            return Some(chunk);
         }
         let larger = self.large_map & u64::MAX.checked_shl(index as u32 + 1).unwrap_or(0);
         if larger == 0 {

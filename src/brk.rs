@@ -67,12 +67,6 @@ impl Brk {
         self.end.map_or(0, |end| end.addr().get())
     }
 
-    /// Whether `address` could be a chunk's of this region.
-    #[inline]
-    pub(crate) fn contains(&self, address: usize) -> bool {
-        self.first.is_some_and(|first| first.address() <= address) && address < self.end_address()
-    }
-
     /// Moves the break up so that `need` bytes are usable behind the last `have` of the region, and `pad` more if they
     /// are to be had; or, when the break is not where we left it, `need` bytes of a new run.
     pub(crate) fn grow<O: Os>(&mut self, source: &Source<O>, have: usize, need: usize, pad: usize) -> Option<Growth> {

@@ -37,13 +37,13 @@ fn or_enomem(mem: Option<NonNull<u8>>) -> *mut c_void {
 
 /// `bytes` bytes; `NULL` and `ENOMEM` when there are none.
 #[unsafe(no_mangle)]
-pub extern "C" fn malloc(bytes: usize) -> *mut c_void {
+pub(crate) extern "C" fn malloc(bytes: usize) -> *mut c_void {
     or_enomem(allocate(bytes, ALIGNMENT, Contents::Any))
 }
 
 /// `count * len` bytes that are zero; `NULL` and `ENOMEM` when there are none, or the product overflows.
 #[unsafe(no_mangle)]
-pub extern "C" fn calloc(count: usize, len: usize) -> *mut c_void {
+pub(crate) extern "C" fn calloc(count: usize, len: usize) -> *mut c_void {
     or_enomem(count.checked_mul(len).and_then(|bytes| allocate(bytes, ALIGNMENT, Contents::Zero)))
 }
 
@@ -54,7 +54,7 @@ pub extern "C" fn calloc(count: usize, len: usize) -> *mut c_void {
 ///
 /// - `mem` is null or a block of this allocator.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn realloc(mem: *mut c_void, bytes: usize) -> *mut c_void {
+pub(crate) unsafe extern "C" fn realloc(mem: *mut c_void, bytes: usize) -> *mut c_void {
     let Some(block) = NonNull::new(mem.cast::<u8>()) else { return malloc(bytes) };
     if bytes == 0 {
         allocator().free(block);
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn realloc(mem: *mut c_void, bytes: usize) -> *mut c_void 
 ///
 /// - `mem` is null or a block of this allocator.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn reallocarray(mem: *mut c_void, count: usize, len: usize) -> *mut c_void {
+pub(crate) unsafe extern "C" fn reallocarray(mem: *mut c_void, count: usize, len: usize) -> *mut c_void {
     match count.checked_mul(len) {
         // SAFETY: the caller's promise.
         Some(bytes) => unsafe { realloc(mem, bytes) },
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn reallocarray(mem: *mut c_void, count: usize, len: usize
 ///
 /// - `mem` is null or a block of this allocator.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn free(mem: *mut c_void) {
+pub(crate) unsafe extern "C" fn free(mem: *mut c_void) {
     if let Some(block) = NonNull::new(mem.cast()) {
         allocator().free(block);
     }
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn free(mem: *mut c_void) {
 ///
 /// - `mem` is null or a block of this allocator.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn free_sized(mem: *mut c_void, _bytes: usize) {
+pub(crate) unsafe extern "C" fn free_sized(mem: *mut c_void, _bytes: usize) {
     // SAFETY: the caller's promise.
     unsafe { free(mem) };
 }
@@ -106,7 +106,7 @@ pub unsafe extern "C" fn free_sized(mem: *mut c_void, _bytes: usize) {
 ///
 /// - `mem` is null or a block of this allocator.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn free_aligned_sized(mem: *mut c_void, _alignment: usize, _bytes: usize) {
+pub(crate) unsafe extern "C" fn free_aligned_sized(mem: *mut c_void, _alignment: usize, _bytes: usize) {
     // SAFETY: the caller's promise.
     unsafe { free(mem) };
 }
@@ -117,14 +117,14 @@ pub unsafe extern "C" fn free_aligned_sized(mem: *mut c_void, _alignment: usize,
 ///
 /// - `mem` is null or a block of this allocator.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cfree(mem: *mut c_void) {
+pub(crate) unsafe extern "C" fn cfree(mem: *mut c_void) {
     // SAFETY: the caller's promise.
     unsafe { free(mem) };
 }
 
 /// `bytes` bytes at a multiple of `alignment`, which is rounded up to a power of two; `EINVAL` when it cannot be.
 #[unsafe(no_mangle)]
-pub extern "C" fn memalign(alignment: usize, bytes: usize) -> *mut c_void {
+pub(crate) extern "C" fn memalign(alignment: usize, bytes: usize) -> *mut c_void {
     let Some(power) = alignment.max(ALIGNMENT).checked_next_power_of_two() else {
         set_errno(libc::EINVAL);
         return ptr::null_mut();
@@ -134,7 +134,7 @@ pub extern "C" fn memalign(alignment: usize, bytes: usize) -> *mut c_void {
 
 /// `bytes` bytes at a multiple of `alignment`, which has to be a power of two (`EINVAL`); the size need not be a multiple.
 #[unsafe(no_mangle)]
-pub extern "C" fn aligned_alloc(alignment: usize, bytes: usize) -> *mut c_void {
+pub(crate) extern "C" fn aligned_alloc(alignment: usize, bytes: usize) -> *mut c_void {
     if !alignment.is_power_of_two() {
         set_errno(libc::EINVAL);
         return ptr::null_mut();
@@ -149,7 +149,7 @@ pub extern "C" fn aligned_alloc(alignment: usize, bytes: usize) -> *mut c_void {
 ///
 /// - `out` can be written.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, alignment: usize, bytes: usize) -> c_int {
+pub(crate) unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, alignment: usize, bytes: usize) -> c_int {
     if !alignment.is_power_of_two() || !alignment.is_multiple_of(size_of::<*mut c_void>()) {
         return libc::EINVAL;
     }
@@ -165,13 +165,13 @@ pub unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, alignment: usize,
 
 /// `bytes` bytes at the start of a page.
 #[unsafe(no_mangle)]
-pub extern "C" fn valloc(bytes: usize) -> *mut c_void {
+pub(crate) extern "C" fn valloc(bytes: usize) -> *mut c_void {
     memalign(allocator().source.os.page_len(), bytes)
 }
 
 /// Whole pages, at least `bytes` bytes.
 #[unsafe(no_mangle)]
-pub extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
+pub(crate) extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
     let page = allocator().source.os.page_len();
     or_enomem(round_up(bytes, page).and_then(|len| allocate(len, page, Contents::Any)))
 }
@@ -182,19 +182,19 @@ pub extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
 ///
 /// - `mem` is null or a block of this allocator.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn malloc_usable_size(mem: *mut c_void) -> usize {
+pub(crate) unsafe extern "C" fn malloc_usable_size(mem: *mut c_void) -> usize {
     NonNull::new(mem.cast()).map_or(0, |block| allocator().usable_len(block))
 }
 
 /// Gives unused memory back, all but `pad` bytes at the top of each arena. 1 if there was any, else 0.
 #[unsafe(no_mangle)]
-pub extern "C" fn malloc_trim(pad: usize) -> c_int {
+pub(crate) extern "C" fn malloc_trim(pad: usize) -> c_int {
     c_int::from(global::trim(pad) > 0)
 }
 
 /// Sets a parameter; always 1, as in glibc since 2.43, also for parameters that have no effect here.
 #[unsafe(no_mangle)]
-pub extern "C" fn mallopt(parameter: c_int, value: c_int) -> c_int {
+pub(crate) extern "C" fn mallopt(parameter: c_int, value: c_int) -> c_int {
     // The environment is read before, so that it does not undo the call.
     global::home();
     if let Some((param, value)) = options::by_mallopt(parameter, value) {
@@ -205,7 +205,7 @@ pub extern "C" fn mallopt(parameter: c_int, value: c_int) -> c_int {
 
 /// The allocator's figures; see `mallinfo(3)`.
 #[unsafe(no_mangle)]
-pub extern "C" fn mallinfo2() -> libc::mallinfo2 {
+pub(crate) extern "C" fn mallinfo2() -> libc::mallinfo2 {
     let stats = global::stats();
     libc::mallinfo2 {
         arena: stats.system,
@@ -224,7 +224,7 @@ pub extern "C" fn mallinfo2() -> libc::mallinfo2 {
 
 /// As [`mallinfo2`], cut to the width of an `int`.
 #[unsafe(no_mangle)]
-pub extern "C" fn mallinfo() -> libc::mallinfo {
+pub(crate) extern "C" fn mallinfo() -> libc::mallinfo {
     let wide = mallinfo2();
     libc::mallinfo {
         arena: wide.arena as c_int,
@@ -242,7 +242,7 @@ pub extern "C" fn mallinfo() -> libc::mallinfo {
 
 /// Writes the allocator's figures to stderr.
 #[unsafe(no_mangle)]
-pub extern "C" fn malloc_stats() {
+pub(crate) extern "C" fn malloc_stats() {
     struct Stderr;
     impl Write for Stderr {
         fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -260,7 +260,7 @@ pub extern "C" fn malloc_stats() {
 ///
 /// - `stream` is open for writing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int {
+pub(crate) unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int {
     struct Stream(*mut libc::FILE);
     impl Write for Stream {
         fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -283,13 +283,13 @@ mod aliases {
 
     /// As [`malloc`](super::malloc).
     #[unsafe(no_mangle)]
-    pub extern "C" fn __libc_malloc(bytes: usize) -> *mut c_void {
+    pub(crate) extern "C" fn __libc_malloc(bytes: usize) -> *mut c_void {
         super::malloc(bytes)
     }
 
     /// As [`calloc`](super::calloc).
     #[unsafe(no_mangle)]
-    pub extern "C" fn __libc_calloc(count: usize, len: usize) -> *mut c_void {
+    pub(crate) extern "C" fn __libc_calloc(count: usize, len: usize) -> *mut c_void {
         super::calloc(count, len)
     }
 
@@ -299,7 +299,7 @@ mod aliases {
     ///
     /// - `mem` is null or a block of this allocator.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn __libc_realloc(mem: *mut c_void, bytes: usize) -> *mut c_void {
+    pub(crate) unsafe extern "C" fn __libc_realloc(mem: *mut c_void, bytes: usize) -> *mut c_void {
         // SAFETY: the caller's promise.
         unsafe { super::realloc(mem, bytes) }
     }
@@ -310,38 +310,38 @@ mod aliases {
     ///
     /// - `mem` is null or a block of this allocator.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn __libc_free(mem: *mut c_void) {
+    pub(crate) unsafe extern "C" fn __libc_free(mem: *mut c_void) {
         // SAFETY: the caller's promise.
         unsafe { super::free(mem) };
     }
 
     /// As [`memalign`](super::memalign).
     #[unsafe(no_mangle)]
-    pub extern "C" fn __libc_memalign(alignment: usize, bytes: usize) -> *mut c_void {
+    pub(crate) extern "C" fn __libc_memalign(alignment: usize, bytes: usize) -> *mut c_void {
         super::memalign(alignment, bytes)
     }
 
     /// As [`valloc`](super::valloc).
     #[unsafe(no_mangle)]
-    pub extern "C" fn __libc_valloc(bytes: usize) -> *mut c_void {
+    pub(crate) extern "C" fn __libc_valloc(bytes: usize) -> *mut c_void {
         super::valloc(bytes)
     }
 
     /// As [`pvalloc`](super::pvalloc).
     #[unsafe(no_mangle)]
-    pub extern "C" fn __libc_pvalloc(bytes: usize) -> *mut c_void {
+    pub(crate) extern "C" fn __libc_pvalloc(bytes: usize) -> *mut c_void {
         super::pvalloc(bytes)
     }
 
     /// As [`mallopt`](super::mallopt).
     #[unsafe(no_mangle)]
-    pub extern "C" fn __libc_mallopt(parameter: c_int, value: c_int) -> c_int {
+    pub(crate) extern "C" fn __libc_mallopt(parameter: c_int, value: c_int) -> c_int {
         super::mallopt(parameter, value)
     }
 
     /// As [`mallinfo`](super::mallinfo).
     #[unsafe(no_mangle)]
-    pub extern "C" fn __libc_mallinfo() -> libc::mallinfo {
+    pub(crate) extern "C" fn __libc_mallinfo() -> libc::mallinfo {
         super::mallinfo()
     }
 }

@@ -254,6 +254,7 @@ impl ChunkPtr {
     }
 
     /// The run of chunks behind the gap that begins at this fence.
+    #[cfg(test)]
     pub(crate) fn following_run(self) -> Option<Self> {
         let address = NonNull::new(self.0.as_ptr().with_addr(self.load(2)))?;
         Some(Self(address))
@@ -472,7 +473,9 @@ mod tests {
     use super::*;
 
     #[repr(align(16))]
-    struct Memory([u64; 64]);
+    struct Memory {
+        _words: [u64; 64],
+    }
 
     fn chunk_in(memory: &mut Memory) -> ChunkPtr {
         // SAFETY: 512 aligned bytes that the caller keeps.
@@ -481,7 +484,7 @@ mod tests {
 
     #[test]
     fn a_head_reads_back_what_was_written() {
-        let mut memory = Memory([0; 64]);
+        let mut memory = Memory { _words: [0; 64] };
         let chunk = chunk_in(&mut memory);
         chunk.set_head(ChunkSize::exact(208), Owner::Heap, true);
         let head = chunk.head().expect("sealed");
@@ -491,7 +494,7 @@ mod tests {
 
     #[test]
     fn the_seal_breaks_with_any_lasting_bit_but_not_with_prev_in_use() {
-        let mut memory = Memory([0; 64]);
+        let mut memory = Memory { _words: [0; 64] };
         let chunk = chunk_in(&mut memory);
         chunk.set_head(ChunkSize::exact(64), Owner::Main, true);
         chunk.set_prev_in_use(false);
@@ -506,7 +509,7 @@ mod tests {
 
     #[test]
     fn an_erased_head_is_no_head() {
-        let mut memory = Memory([0; 64]);
+        let mut memory = Memory { _words: [0; 64] };
         let chunk = chunk_in(&mut memory);
         chunk.set_head(ChunkSize::MIN, Owner::Main, true);
         chunk.erase_head();
@@ -515,7 +518,7 @@ mod tests {
 
     #[test]
     fn a_fence_has_no_size_and_knows_the_run_behind_it() {
-        let mut memory = Memory([0; 64]);
+        let mut memory = Memory { _words: [0; 64] };
         let chunk = chunk_in(&mut memory);
         chunk.set_fence(Owner::Main, false, Some(chunk.at(256)));
         let head = chunk.head().expect("sealed");
@@ -525,7 +528,7 @@ mod tests {
 
     #[test]
     fn places_in_the_tree_read_back() {
-        let mut memory = Memory([0; 64]);
+        let mut memory = Memory { _words: [0; 64] };
         let chunk = chunk_in(&mut memory);
         for place in [Place::Unsorted, Place::BesideNode, Place::Root, Place::Below(chunk.at(64))] {
             chunk.set_place(place);
@@ -536,7 +539,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "the size at the end of a free chunk differs")]
     fn a_footer_that_differs_is_found() {
-        let mut memory = Memory([0; 64]);
+        let mut memory = Memory { _words: [0; 64] };
         let free = FreeChunk::new(chunk_in(&mut memory), ChunkSize::exact(64), Owner::Main);
         free.write_tags();
         free.chunk().at(64).set_prev_size(80);

@@ -67,12 +67,12 @@ pub(crate) fn fatal(misuse: Misuse, address: usize) -> ! {
     end(line.as_bytes())
 }
 
-#[cfg(any(test, loom))]
+#[cfg(test)]
 fn end(line: &[u8]) -> ! {
     panic!("{}", core::str::from_utf8(line).unwrap_or("a sentence that is not UTF-8"))
 }
 
-#[cfg(not(any(test, loom)))]
+#[cfg(not(test))]
 fn end(line: &[u8]) -> ! {
     crate::arch::write_stderr(line);
     crate::arch::abort()

@@ -122,11 +122,11 @@ fn home_without_arena(slot: Slot) -> &'static ArenaCell {
 #[cold]
 #[inline(never)]
 fn move_home(cell: &'static ArenaCell) {
-    if let Slot::Live(home) = Slot::get() {
-        if ptr::eq(home, cell) {
-            Slot::Busy.set();
-            Slot::Live(MALLOC.arenas.move_from(&MALLOC.source, cell)).set();
-        }
+    if let Slot::Live(home) = Slot::get()
+        && ptr::eq(home, cell)
+    {
+        Slot::Busy.set();
+        Slot::Live(MALLOC.arenas.move_from(&MALLOC.source, cell)).set();
     }
 }
 
@@ -208,13 +208,13 @@ fn exit_key() -> Option<libc::pthread_key_t> {
 
 /// The key's destructor. The first time it only asks to be called again, after those of the other keys.
 unsafe extern "C" fn thread_ends(value: *mut c_void) {
-    if value.addr() & HAS_PASSED == 0 {
-        if let Some(key) = exit_key() {
-            let passed = value.map_addr(|address| address | HAS_PASSED);
-            // SAFETY: the key's own thread; the place for the value is there already.
-            if unsafe { libc::pthread_setspecific(key, passed) } == 0 {
-                return;
-            }
+    if value.addr() & HAS_PASSED == 0
+        && let Some(key) = exit_key()
+    {
+        let passed = value.map_addr(|address| address | HAS_PASSED);
+        // SAFETY: the key's own thread; the place for the value is there already.
+        if unsafe { libc::pthread_setspecific(key, passed) } == 0 {
+            return;
         }
     }
     if let Slot::Live(cell) = Slot::get() {

@@ -202,6 +202,7 @@ impl HeapPtr {
         self.header().committed
     }
 
+    #[cfg(test)]
     pub(crate) fn reserved(self) -> usize {
         self.header().reserved
     }

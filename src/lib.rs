@@ -12,11 +12,8 @@
 //!   #[global_allocator]
 //!   static GLOBAL: Heapwright = Heapwright::new();
 //!
-//!   fn main() {
-//!       let words: Vec<String> = (0..1000).map(|n| format!("word {n}")).collect();
-//!       assert_eq!(words.len(), 1000);
-//!       println!("{} bytes in use", heapwright::stats().in_use);
-//!   }
+//!   let words: Vec<String> = (0..1000).map(|n| format!("word {n}")).collect();
+//!   println!("{} words, {} bytes in use", words.len(), heapwright::stats().in_use);
 //!   ```
 //!
 //! - as the malloc of any program, preloaded: `cargo preload`, then
@@ -27,7 +24,7 @@
 //!
 //! | feature | default | effect |
 //! |---|---|---|
-//! | `std` | yes | [`write_report`] into any `std::io::Write` |
+//! | `std` | yes | `save_report`: the figures of every arena in a file |
 //! | `override` | no | exports `malloc`, `free` and the rest of `malloc.h` from a Rust executable |
 //! | `preload` | no | the same for the library that `cargo preload` builds |
 //!
@@ -57,6 +54,7 @@ compile_error!("heapwright runs on Linux on x86-64; another architecture needs i
 #[cfg(test)]
 extern crate std;
 
+#[cfg(not(loom))]
 mod fatal;
 mod publish;
 mod sync;
@@ -105,8 +103,10 @@ mod model;
 
 #[cfg(not(loom))]
 pub use global::{Heapwright, stats, trim};
+#[cfg(not(loom))]
+pub use report::Report;
 #[cfg(all(feature = "std", not(loom)))]
-pub use report::write_report;
+pub use report::save_report;
 #[cfg(not(loom))]
 pub use stats::Stats;
 

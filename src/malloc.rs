@@ -15,7 +15,9 @@
 
 use core::ptr::NonNull;
 
-use crate::arena::{ArenaStats, Block, ChunkState};
+#[cfg(test)]
+use crate::arena::ChunkState;
+use crate::arena::{ArenaStats, Block};
 use crate::arenas::{ArenaCell, Arenas};
 use crate::chunk::{ChunkPtr, Owner};
 use crate::fatal::{Misuse, check, fatal};
@@ -68,10 +70,10 @@ impl<O: Os> Malloc<O> {
     #[inline]
     pub(crate) fn allocate(&self, home: &ArenaCell, bytes: usize, contents: Contents) -> Option<NonNull<u8>> {
         let size = ChunkSize::for_request(bytes)?;
-        if self.mapped.wants(&self.source, size) {
-            if let Some(chunk) = self.mapped.map(&self.source, bytes, ALIGNMENT) {
-                return Some(self.hand_out_mapped(chunk, contents));
-            }
+        if self.mapped.wants(&self.source, size)
+            && let Some(chunk) = self.mapped.map(&self.source, bytes, ALIGNMENT)
+        {
+            return Some(self.hand_out_mapped(chunk, contents));
         }
         let block = home.lock().allocate(&self.source, size);
         match block {
@@ -107,10 +109,10 @@ impl<O: Os> Malloc<O> {
         let size = ChunkSize::for_request(bytes)?;
         // Both together have to be possible: the chunk is cut out of one that is longer by the alignment.
         let ample = ChunkSize::for_request(bytes.checked_add(alignment)?)?;
-        if self.mapped.wants(&self.source, ample) {
-            if let Some(chunk) = self.mapped.map(&self.source, bytes, alignment) {
-                return Some(self.hand_out_mapped(chunk, contents));
-            }
+        if self.mapped.wants(&self.source, ample)
+            && let Some(chunk) = self.mapped.map(&self.source, bytes, alignment)
+        {
+            return Some(self.hand_out_mapped(chunk, contents));
         }
         let others = self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home));
         for cell in core::iter::once(home).chain(others) {
@@ -196,6 +198,7 @@ impl<O: Os> Malloc<O> {
     }
 
     /// Bytes that the caller may write to a block.
+    #[cfg(any(test, feature = "preload", feature = "override"))]
     pub(crate) fn usable_len(&self, mem: NonNull<u8>) -> usize {
         self.claimed(mem).usable()
     }
@@ -274,6 +277,7 @@ impl<O: Os> Malloc<O> {
     }
 
     /// Calls `visit` with every chunk of every arena, under its arena's lock: `visit` must not allocate.
+    #[cfg(test)]
     pub(crate) fn for_each_chunk(&self, mut visit: impl FnMut(NonNull<u8>, ChunkSize, ChunkState)) {
         for cell in self.arenas.iter() {
             cell.lock().for_each_chunk(&mut |chunk, size, state| visit(chunk.mem(), size, state));

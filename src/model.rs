@@ -1,1 +1,369 @@
+//! The model that the allocator is tested against: a list of blocks and what was written to them.
+//!
+//! Operations are drawn at random and carried out on a whole allocator over the fake system, with heaps of 64 KiB, so
+//! that heaps fill up, are chained, emptied and given back all the time. After each operation every arena is walked and
+//! its numbered invariants are checked; every block's contents are checked when it is resized or freed. The model is
+//! kept naive on purpose.
 
+use core::ptr::NonNull;
+use std::boxed::Box;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use crate::arenas::ArenaCell;
+use crate::heap::HeapTable;
+use crate::malloc::{Contents, Malloc};
+use crate::options::Param;
+use crate::os::fake::{Call, FakeOs, Refuse};
+use crate::sync::atomic::AtomicU64;
+
+/// One thing that a program, or somebody else in the process, does.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    /// From arena `arena`; zeroed if `zero`.
+    Allocate {
+        bytes: usize,
+        arena: usize,
+        zero: bool,
+    },
+    AllocateAligned {
+        bytes: usize,
+        log_alignment: u32,
+        arena: usize,
+    },
+    /// The `block`-th of those there are.
+    Free {
+        block: usize,
+    },
+    Resize {
+        block: usize,
+        bytes: usize,
+        arena: usize,
+    },
+    Trim {
+        pad: usize,
+    },
+    /// Another thread asks for an arena.
+    Attach,
+    ForeignMoveBreak {
+        bytes: usize,
+    },
+    /// The system refuses the n-th of the following calls.
+    RefuseNth {
+        n: usize,
+    },
+    RefuseGrowth,
+    RefuseNothing,
+}
+
+/// Sizes as programs ask for them: mostly small, some large, a few beyond the mapping threshold or a heap.
+fn sizes() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        8 => 0..600usize,
+        4 => 600..6_000usize,
+        2 => 6_000..40_000usize,
+        1 => 40_000..90_000usize,
+        1 => 120_000..300_000usize,
+    ]
+}
+
+pub(crate) fn operations() -> impl Strategy<Value = Operation> {
+    let arena = 0..3usize;
+    prop_oneof![
+        20 => (sizes(), arena.clone(), any::<bool>())
+            .prop_map(|(bytes, arena, zero)| Operation::Allocate { bytes, arena, zero }),
+        4 => (sizes(), 5..16u32, arena.clone())
+            .prop_map(|(bytes, log_alignment, arena)| Operation::AllocateAligned { bytes, log_alignment, arena }),
+        18 => any::<usize>().prop_map(|block| Operation::Free { block }),
+        8 => (any::<usize>(), sizes(), arena).prop_map(|(block, bytes, arena)| Operation::Resize { block, bytes, arena }),
+        1 => (0..100_000usize).prop_map(|pad| Operation::Trim { pad }),
+        1 => Just(Operation::Attach),
+        1 => (1..20_000usize).prop_map(|bytes| Operation::ForeignMoveBreak { bytes }),
+        1 => (1..4usize).prop_map(|n| Operation::RefuseNth { n }),
+        1 => Just(Operation::RefuseGrowth),
+        2 => Just(Operation::RefuseNothing),
+    ]
+}
+
+struct Block {
+    mem: NonNull<u8>,
+    bytes: usize,
+    alignment: usize,
+    /// The byte that every byte of it is derived from.
+    seed: u8,
+}
+
+impl Block {
+    fn byte(&self, at: usize) -> u8 {
+        self.seed.wrapping_add((at / 7) as u8)
+    }
+
+    #[allow(unsafe_code)]
+    fn write(&self) {
+        for at in 0..self.bytes {
+            // SAFETY: within a block that the allocator has handed out.
+            unsafe { self.mem.add(at).write(self.byte(at)) };
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn assert_kept(&self, len: usize) {
+        for at in 0..len {
+            // SAFETY: within a block in use.
+            let byte = unsafe { self.mem.add(at).read() };
+            assert_eq!(byte, self.byte(at), "byte {at} of {} at {:?} has changed", self.bytes, self.mem);
+        }
+    }
+}
+
+/// An allocator over the fake system, and what a program has of it.
+pub(crate) struct Model {
+    malloc: &'static Malloc<FakeOs>,
+    arenas: Vec<&'static ArenaCell>,
+    blocks: Vec<Block>,
+    seed: u8,
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        Self::over(FakeOs::new())
+    }
+
+    pub(crate) fn over(os: FakeOs) -> Self {
+        // Arenas point to themselves and live as long as the process: the allocator is leaked, its memory is not.
+        let words: Vec<AtomicU64> = (0..128).map(|_| AtomicU64::new(0)).collect();
+        let table = HeapTable::new(Box::leak(words.into_boxed_slice()));
+        let malloc: &'static Malloc<FakeOs> = Box::leak(Box::new(Malloc::new(os, table)));
+        malloc.arenas.settle();
+        let mut model = Self { malloc, arenas: Vec::new(), blocks: Vec::new(), seed: 0 };
+        model.attach();
+        model
+    }
+
+    pub(crate) fn os(&self) -> &FakeOs {
+        &self.malloc.source.os
+    }
+
+    fn attach(&mut self) {
+        self.arenas.push(self.malloc.arenas.attach(&self.malloc.source));
+    }
+
+    fn arena(&self, at: usize) -> &'static ArenaCell {
+        self.arenas[at % self.arenas.len()]
+    }
+
+    /// Carries out one operation and checks everything.
+    pub(crate) fn apply(&mut self, operation: &Operation) {
+        match *operation {
+            Operation::Allocate { bytes, arena, zero } => {
+                let contents = if zero { Contents::Zero } else { Contents::Any };
+                let mem = self.malloc.allocate(self.arena(arena), bytes, contents);
+                self.keep(mem, bytes, 16, zero);
+            }
+            Operation::AllocateAligned { bytes, log_alignment, arena } => {
+                let alignment = 1 << log_alignment;
+                let mem = self.malloc.allocate_aligned(self.arena(arena), bytes, alignment, Contents::Zero);
+                self.keep(mem, bytes, alignment, true);
+            }
+            Operation::Free { block } => self.free(block),
+            Operation::Resize { block, bytes, arena } => self.resize(block, bytes, arena),
+            Operation::Trim { pad } => _ = self.malloc.trim(pad),
+            Operation::Attach => {
+                if self.arenas.len() < 4 {
+                    self.attach();
+                }
+            }
+            Operation::ForeignMoveBreak { bytes } => {
+                // A window full of foreign memory would only be a refused break.
+                if bytes < 20_000 {
+                    self.os().foreign_move_break(bytes as isize);
+                }
+            }
+            Operation::RefuseNth { n } => self.os().refuse(Refuse::Nth(n)),
+            Operation::RefuseGrowth => self.os().refuse(Refuse::Growth),
+            Operation::RefuseNothing => self.os().refuse(Refuse::Nothing),
+        }
+        self.assert_consistent();
+    }
+
+    #[allow(unsafe_code)]
+    fn keep(&mut self, mem: Option<NonNull<u8>>, bytes: usize, alignment: usize, zero: bool) {
+        let Some(mem) = mem else { return };
+        assert!(mem.addr().get().is_multiple_of(alignment), "{mem:?} is not aligned to {alignment}");
+        assert!(self.malloc.usable_len(mem) >= bytes);
+        for at in 0..if zero { bytes } else { 0 } {
+            // SAFETY: within the block.
+            assert_eq!(unsafe { mem.add(at).read() }, 0, "byte {at} of a zeroed block of {bytes}");
+        }
+        self.seed = self.seed.wrapping_add(13);
+        let block = Block { mem, bytes, alignment, seed: self.seed };
+        block.write();
+        self.blocks.push(block);
+    }
+
+    fn free(&mut self, at: usize) {
+        if self.blocks.is_empty() {
+            return;
+        }
+        let block = self.blocks.swap_remove(at % self.blocks.len());
+        block.assert_kept(block.bytes);
+        self.malloc.free(block.mem);
+    }
+
+    fn resize(&mut self, at: usize, bytes: usize, arena: usize) {
+        if self.blocks.is_empty() {
+            return;
+        }
+        let at = at % self.blocks.len();
+        let home = self.arena(arena);
+        let block = &mut self.blocks[at];
+        match self.malloc.reallocate(home, block.mem, bytes, block.alignment) {
+            Some(mem) => {
+                assert!(mem.addr().get().is_multiple_of(block.alignment));
+                let kept = block.bytes.min(bytes);
+                block.mem = mem;
+                block.assert_kept(kept);
+                block.bytes = bytes;
+                block.write();
+            }
+            // Refused: the block is as it was.
+            None => block.assert_kept(block.bytes),
+        }
+    }
+
+    /// Walks every arena, and compares what the walk finds with what the allocator counts.
+    fn assert_consistent(&self) {
+        let mut in_use = 0;
+        for cell in self.malloc.arenas.iter() {
+            cell.lock().assert_consistent();
+        }
+        self.malloc.for_each_chunk(|_, _, state| in_use += usize::from(state == crate::arena::ChunkState::InUse));
+        let mapped = self.malloc.mapped_stats().count;
+        assert_eq!(in_use + mapped, self.blocks.len(), "I10: every block is in use, and nothing else is");
+    }
+
+    /// Frees everything; then no arena may hold more than its tops and the spare heaps.
+    pub(crate) fn assert_returns_everything(mut self) {
+        self.os().refuse(Refuse::Nothing);
+        while !self.blocks.is_empty() {
+            self.free(0);
+            self.assert_consistent();
+        }
+        self.malloc.trim(0);
+        self.assert_consistent();
+        let stats = crate::stats::collect(self.malloc);
+        assert_eq!((stats.mapped_blocks, stats.mapped), (0, 0));
+        // A page of each heap that is kept for its arena, and one of its top; the break's runs end in the middle of pages.
+        assert!(stats.heaps <= stats.arenas * 2, "{} heaps kept by {} arenas", stats.heaps, stats.arenas);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_program_does_the_heap_stays_whole(script in prop::collection::vec(operations(), 1..300)) {
+        let mut model = Model::new();
+        for operation in &script {
+            model.apply(operation);
+        }
+        model.assert_returns_everything();
+    }
+}
+
+/// Cases of each property: a hundred, or as `HEAPWRIGHT_TEST_CASES` says.
+fn cases() -> u32 {
+    std::env::var("HEAPWRIGHT_TEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
+}
+
+/// A script that visits every kind of growth and shrinking, without refusals.
+fn full_tour() -> Vec<Operation> {
+    let mut script = Vec::new();
+    for round in 0..3usize {
+        for step in 0..24usize {
+            let bytes = [24, 900, 5_000, 30_000, 60_000, 140_000][step % 6] + round * 8;
+            script.push(Operation::Allocate { bytes, arena: step % 3, zero: step % 2 == 0 });
+            if step == 5 {
+                script.push(Operation::Attach);
+                script.push(Operation::ForeignMoveBreak { bytes: 5_000 });
+            }
+            if step % 5 == 4 {
+                script.push(Operation::AllocateAligned { bytes: 3_000, log_alignment: 12, arena: step });
+                script.push(Operation::Resize { block: step * 7, bytes: bytes * 2, arena: step });
+                script.push(Operation::Resize { block: step * 5, bytes: 100, arena: step });
+            }
+        }
+        for step in 0..18usize {
+            script.push(Operation::Free { block: step * 11 });
+        }
+        script.push(Operation::Trim { pad: 0 });
+    }
+    script
+}
+
+#[test]
+fn any_single_refused_call_loses_nothing() {
+    let calls = {
+        let mut model = Model::new();
+        full_tour().iter().for_each(|operation| model.apply(operation));
+        let calls = model.os().take_log().len();
+        model.assert_returns_everything();
+        calls
+    };
+    assert!(calls > 100, "the tour makes {calls} calls");
+    for n in 1..=calls {
+        let mut model = Model::new();
+        model.os().refuse(Refuse::Nth(n));
+        full_tour().iter().for_each(|operation| model.apply(operation));
+        model.assert_returns_everything();
+    }
+}
+
+#[test]
+fn a_system_that_refuses_one_kind_of_call_for_ever_is_lived_with() {
+    let kinds = [
+        Call::MoveBreak,
+        Call::Reserve,
+        Call::Commit,
+        Call::Decommit,
+        Call::Purge,
+        Call::Map,
+        Call::Remap,
+        Call::Release,
+    ];
+    for kind in kinds {
+        let mut model = Model::new();
+        model.os().refuse(Refuse::Every(kind));
+        full_tour().iter().for_each(|operation| model.apply(operation));
+        model.assert_returns_everything();
+    }
+}
+
+#[test]
+fn a_blocked_break_is_left_for_heaps() {
+    let mut model = Model::new();
+    model.os().block_break_after(200_000);
+    for _ in 0..40 {
+        model.apply(&Operation::Allocate { bytes: 20_000, arena: 0, zero: true });
+    }
+    assert_eq!(model.blocks.len(), 40, "800 kB were served");
+    model.assert_returns_everything();
+}
+
+#[test]
+fn the_main_arena_never_touches_the_break_when_it_may_not() {
+    let mut model = Model::new();
+    model.malloc.source.params.set(Param::Brk, 0);
+    full_tour().iter().for_each(|operation| model.apply(operation));
+    let moved = model.os().take_log().iter().any(|&(call, _)| call == Call::MoveBreak);
+    assert!(!moved);
+    model.assert_returns_everything();
+}
+
+#[test]
+fn more_cores_do_not_mean_more_arenas_than_threads() {
+    let mut model = Model::over(FakeOs::new().with_cores(8));
+    (0..3).for_each(|_| model.apply(&Operation::Attach));
+    assert_eq!(model.malloc.arenas.iter().count(), 4);
+}

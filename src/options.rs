@@ -53,6 +53,10 @@ pub(crate) struct Row {
     /// Whether glibc has a tunable of this name.
     pub(crate) is_tunable: bool,
     /// The first argument of `mallopt`.
+    #[cfg_attr(
+        not(any(test, feature = "preload", feature = "override")),
+        expect(dead_code, reason = "read by the C interface only")
+    )]
     pub(crate) mallopt: Option<i32>,
     pub(crate) least: usize,
     pub(crate) most: usize,
@@ -196,6 +200,7 @@ impl Params {
 }
 
 /// The parameter that `mallopt(number, value)` sets, and its value, or `None` where glibc ignores the call.
+#[cfg(any(test, feature = "preload", feature = "override"))]
 pub(crate) fn by_mallopt(number: i32, value: i32) -> Option<(Param, usize)> {
     let row = TABLE.iter().find(|row| row.mallopt == Some(number))?;
     // As in C: an int that becomes a size_t, so -1 is "never".

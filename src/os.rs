@@ -44,6 +44,7 @@ pub(crate) unsafe trait Os: Sync {
     fn lowest_heap(&self) -> usize;
 
     /// Random bits for the heap's secret; of lower quality where the system refuses.
+    #[cfg_attr(test, expect(dead_code, reason = "unit tests keep the built-in secret"))]
     fn random(&self) -> [u64; 2];
 
     /// Cores that this process may use: its affinity mask, and its group's quota rounded up; at least 1.

@@ -2,6 +2,11 @@
 //!
 //! A node is written completely, then put at the front by one compare-exchange. Nodes never leave, so whoever has seen
 //! one may keep it, and a walk needs no protection.
+//!
+//! # Safety
+//!
+//! The list holds addresses of nodes that live for ever.
+#![allow(unsafe_code)]
 
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use core::ptr;
@@ -49,7 +54,6 @@ impl<N: Node + 'static> Published<N> {
         core::iter::from_fn(move || {
             // SAFETY: null, or the address of a node that was published, which lives for ever. Only the newest is read
             // with acquire: each publication is a read-modify-write on the same word, so the one release orders all.
-            #[allow(unsafe_code)]
             let node = unsafe { next.as_ref() }?;
             next = node.older().load(Ordering::Relaxed);
             Some(node)

@@ -12,6 +12,7 @@ use crate::os::Os;
 use crate::stats;
 
 /// One paragraph for each arena, then the totals; the largest sum of mappings stands last.
+#[cfg(any(feature = "preload", feature = "override"))]
 pub(crate) fn lines<O: Os>(malloc: &Malloc<O>, out: &mut impl Write) -> fmt::Result {
     let mut result = Ok(());
     let mut number = 0;
@@ -79,30 +80,30 @@ fn heap_xml(out: &mut impl Write, number: usize, cell: &ArenaCell, arena: &Arena
     out.write_str("</heap>\n")
 }
 
-/// Writes the figures of every arena as XML (the document of glibc's `malloc_info`, version 1).
+/// The figures of every arena, to be displayed: an XML document as glibc's `malloc_info` writes it, version 1.
+///
+/// ```
+/// let text = heapwright::Report.to_string();
+/// assert!(text.starts_with("<malloc version=\"1\">"));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Report;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        xml(crate::global::malloc(), f)
+    }
+}
+
+/// Writes a [`Report`] to the file at `path`, which is created, or emptied first.
 ///
 /// # Errors
 ///
-/// The writer's own.
+/// Those of creating and of writing the file.
 #[cfg(feature = "std")]
-pub fn write_report(out: &mut impl std::io::Write) -> std::io::Result<()> {
-    struct Text<'a, W> {
-        out: &'a mut W,
-        error: Option<std::io::Error>,
-    }
-
-    impl<W: std::io::Write> Write for Text<'_, W> {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            self.out.write_all(text.as_bytes()).map_err(|error| {
-                self.error = Some(error);
-                fmt::Error
-            })
-        }
-    }
-
-    let mut text = Text { out, error: None };
-    match xml(crate::global::malloc(), &mut text) {
-        Ok(()) => Ok(()),
-        Err(fmt::Error) => Err(text.error.unwrap_or_else(|| std::io::ErrorKind::Other.into())),
-    }
+pub fn save_report(path: impl AsRef<std::path::Path>) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    write!(file, "{Report}")?;
+    file.flush()
 }

@@ -32,6 +32,7 @@ const _: () = assert!(MIN_CHUNK == 4 * size_of::<usize>());
 pub(crate) struct ChunkSize(usize);
 
 impl ChunkSize {
+    #[cfg(test)]
     pub(crate) const MIN: Self = Self(MIN_CHUNK);
     /// From here on a chunk is large.
     pub(crate) const LARGE: Self = Self(MIN_LARGE);

@@ -193,7 +193,7 @@ mod tests {
         let blocker = source.os.reserve(0, 8 * FakeOs::HEAP_LEN).expect("there is room");
         source
             .next_heap
-            .store(blocker.addr().get() + 9 * FakeOs::HEAP_LEN & !(FakeOs::HEAP_LEN - 1), Ordering::Relaxed);
+            .store((blocker.addr().get() + 9 * FakeOs::HEAP_LEN) & !(FakeOs::HEAP_LEN - 1), Ordering::Relaxed);
         source.os.take_log();
         source.reserve_heap(4096).expect("there is room");
         assert_eq!(source.os.take_log(), [(Call::Reserve, FakeOs::HEAP_LEN as isize)]);

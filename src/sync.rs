@@ -202,7 +202,6 @@ mod lock {
     // SAFETY: at most one thread leaves `lock` or a successful `try_lock` before it calls `unlock`: the word goes from
     // FREE to HELD or CONTENDED by one compare-exchange. The owner of a fork may enter again, in the same thread.
     unsafe impl lock_api::RawMutex for RawFutex {
-        #[expect(clippy::declare_interior_mutable_const, reason = "the initial value, as lock_api asks for it")]
         const INIT: Self = Self(FutexWord::new());
         type GuardMarker = lock_api::GuardNoSend;
 

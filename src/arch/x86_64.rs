@@ -10,7 +10,9 @@
 #![allow(unsafe_code)]
 
 use core::arch::{asm, global_asm};
-use core::sync::atomic::{AtomicPtr, AtomicU8};
+#[cfg(not(any(feature = "preload", feature = "override")))]
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::AtomicU8;
 
 /// The width of a pointer in bits.
 pub(crate) const POINTER_WIDTH: u32 = usize::BITS;
@@ -51,7 +53,7 @@ pub(crate) fn write_stderr(line: &[u8]) {
 }
 
 /// Ends the process by `SIGABRT`: a handler of the program's sees it once, and cannot prevent the end.
-#[cfg(not(any(test, loom)))]
+#[cfg(not(test))]
 pub(crate) fn abort() -> ! {
     const SIG_UNBLOCK: usize = 1;
     let mask: u64 = 1 << (libc::SIGABRT - 1);
@@ -132,6 +134,7 @@ pub(crate) fn set_slot(value: *mut u8) {
 // Both are absent from some C libraries: weak, and null there.
 global_asm!(".weak __curbrk", ".weak __libc_single_threaded");
 
+#[cfg(not(any(feature = "preload", feature = "override")))]
 /// glibc's own record of the break (`__curbrk`, a public symbol), or `None` where the C library has none.
 pub(crate) fn libc_break() -> Option<&'static AtomicPtr<u8>> {
     let address: *const AtomicPtr<u8>;

@@ -37,10 +37,10 @@ fn quota() -> Option<usize> {
     let mut buffer = [0u8; 1024];
     let groups = read(b"/proc/self/cgroup\0", &mut buffer)?;
     for line in groups.split(|&byte| byte == b'\n') {
-        if let Some(path) = line.strip_prefix(b"0::") {
-            if let Some(cores) = unified_quota(path) {
-                return Some(cores);
-            }
+        if let Some(path) = line.strip_prefix(b"0::")
+            && let Some(cores) = unified_quota(path)
+        {
+            return Some(cores);
         }
     }
     let mut file = [0u8; 64];
