@@ -14,7 +14,8 @@
 //! in the same thread, and they may allocate. The owner of the fork therefore enters a lock that it holds already, by
 //! the contended path only; the fast paths know nothing of forks. The child is the owner's copy: it stores 0.
 //!
-//! Under `cfg(loom)` the words are loom's, and sleeping is yielding to the model.
+//! Under `cfg(loom)` the words are loom's, and the kernel's queue is a list of bells: a wake-up that gets lost is
+//! a deadlock that the models find.
 //!
 //! # Safety
 //!
@@ -66,29 +67,33 @@ impl ForkOwner {
 
 /// The lock word and its operations; [`RawFutex`] gives it the interface of `lock_api`.
 #[derive(Debug)]
-pub(crate) struct FutexWord(AtomicU32);
+pub(crate) struct FutexWord {
+    word: AtomicU32,
+    #[cfg(loom)]
+    sleepers: loom::sync::Mutex<Vec<std::rc::Rc<loom::sync::Notify>>>,
+}
 
 impl FutexWord {
     #[cfg(not(loom))]
     const fn new() -> Self {
-        Self(AtomicU32::new(FREE))
+        Self { word: AtomicU32::new(FREE) }
     }
 
     #[cfg(loom)]
     fn new() -> Self {
-        Self(AtomicU32::new(FREE))
+        Self { word: AtomicU32::new(FREE), sleepers: Default::default() }
     }
 
     /// Acquire pairs with the release in `unlock` and in `release_after_fork`.
     #[inline]
     fn try_lock_free(&self) -> bool {
-        self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     fn try_enter_again(&self, owner: &ForkOwner, me: usize) -> bool {
-        let is_mine = self.0.load(Ordering::Relaxed) & FORK != 0 && owner.is(me);
+        let is_mine = self.word.load(Ordering::Relaxed) & FORK != 0 && owner.is(me);
         if is_mine {
-            self.0.fetch_add(1, Ordering::Relaxed);
+            self.word.fetch_add(1, Ordering::Relaxed);
         }
         is_mine
     }
@@ -96,7 +101,7 @@ impl FutexWord {
     #[cold]
     fn lock_contended(&self, owner: &ForkOwner, me: usize) {
         for _ in 0..SPINS {
-            let seen = self.0.load(Ordering::Relaxed);
+            let seen = self.word.load(Ordering::Relaxed);
             if seen == FREE && self.try_lock_free() {
                 return;
             }
@@ -106,21 +111,21 @@ impl FutexWord {
             core::hint::spin_loop();
         }
         loop {
-            let seen = self.0.load(Ordering::Relaxed);
+            let seen = self.word.load(Ordering::Relaxed);
             if seen & FORK != 0 {
                 if self.try_enter_again(owner, me) {
                     return;
                 }
-                wait(&self.0, seen);
+                self.sleep(seen);
             } else if seen == FREE {
                 // Contended from the start: who slept here cannot know whether others still do.
-                if self.0.compare_exchange(FREE, CONTENDED, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                if self.word.compare_exchange(FREE, CONTENDED, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                     return;
                 }
             } else if seen == CONTENDED
-                || self.0.compare_exchange(seen, CONTENDED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+                || self.word.compare_exchange(seen, CONTENDED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             {
-                wait(&self.0, CONTENDED);
+                self.sleep(CONTENDED);
             }
         }
     }
@@ -128,7 +133,7 @@ impl FutexWord {
     /// Release pairs with the acquire in the lock paths.
     #[inline]
     fn unlock(&self) {
-        let before = self.0.fetch_sub(1, Ordering::Release);
+        let before = self.word.fetch_sub(1, Ordering::Release);
         if before != HELD {
             self.unlock_contended(before);
         }
@@ -137,48 +142,61 @@ impl FutexWord {
     #[cold]
     fn unlock_contended(&self, before: u32) {
         if before & FORK == 0 {
-            self.0.store(FREE, Ordering::Release);
-            wake(&self.0, 1);
+            self.word.swap(FREE, Ordering::Release);
+            self.wake(1);
         }
     }
 
     /// Turns a lock that the caller holds into one held for a fork.
     fn mark_for_fork(&self) {
-        self.0.store(FORK, Ordering::Relaxed);
+        // An exchange, like every write to the word, so that the models know the order of all of them.
+        self.word.swap(FORK, Ordering::Relaxed);
     }
 
     /// Ends the fork state: in the parent it wakes who slept meanwhile, in the child there is nobody to wake.
     fn release_after_fork(&self) {
-        self.0.store(FREE, Ordering::Release);
-        wake(&self.0, u32::MAX >> 1);
+        self.word.swap(FREE, Ordering::Release);
+        self.wake(u32::MAX >> 1);
     }
 }
 
+/// The kernel's part: sleeping on the word, and waking who sleeps on it.
 #[cfg(not(loom))]
-fn wait(word: &AtomicU32, seen: u32) {
-    let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
-    let args = [word.as_ptr() as usize, operation, seen as usize, 0, 0, 0];
-    // SAFETY: futex(2) reads the borrowed word; a spurious return is fine, every caller looks again.
-    let _ = unsafe { crate::arch::syscall(libc::SYS_futex, args) };
-}
+impl FutexWord {
+    /// Sleeps until woken if the word is still `seen`. A spurious return is fine: every caller looks again.
+    fn sleep(&self, seen: u32) {
+        let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+        let args = [self.word.as_ptr() as usize, operation, seen as usize, 0, 0, 0];
+        // SAFETY: futex(2) reads the borrowed word.
+        let _ = unsafe { crate::arch::syscall(libc::SYS_futex, args) };
+    }
 
-#[cfg(not(loom))]
-fn wake(word: &AtomicU32, threads: u32) {
-    let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
-    let args = [word.as_ptr() as usize, operation, threads as usize, 0, 0, 0];
-    // SAFETY: futex(2) uses the word's address only as a key.
-    let _ = unsafe { crate::arch::syscall(libc::SYS_futex, args) };
-}
-
-#[cfg(loom)]
-fn wait(word: &AtomicU32, seen: u32) {
-    if word.load(Ordering::Relaxed) == seen {
-        loom::thread::yield_now();
+    fn wake(&self, threads: u32) {
+        let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+        let args = [self.word.as_ptr() as usize, operation, threads as usize, 0, 0, 0];
+        // SAFETY: futex(2) uses the word's address only as a key.
+        let _ = unsafe { crate::arch::syscall(libc::SYS_futex, args) };
     }
 }
 
 #[cfg(loom)]
-fn wake(_word: &AtomicU32, _threads: u32) {}
+impl FutexWord {
+    fn sleep(&self, seen: u32) {
+        let mut sleepers = self.sleepers.lock().expect("not poisoned");
+        if self.word.load(Ordering::Relaxed) == seen {
+            let bell = std::rc::Rc::new(loom::sync::Notify::new());
+            sleepers.push(bell.clone());
+            drop(sleepers);
+            bell.wait();
+        }
+    }
+
+    fn wake(&self, threads: u32) {
+        let mut sleepers = self.sleepers.lock().expect("not poisoned");
+        let woken = sleepers.len().min(threads as usize);
+        sleepers.drain(..woken).for_each(|bell| bell.notify());
+    }
+}
 
 #[cfg(not(loom))]
 pub(crate) use lock::{Guard, Mutex, begin_fork, end_fork};
