@@ -23,7 +23,7 @@ use crate::chunk::{ChunkPtr, MEM_OFFSET, Owner};
 use crate::fatal::check;
 use crate::options::Param;
 use crate::os::Os;
-use crate::size::{ALIGNMENT, ChunkSize, round_down, round_up};
+use crate::size::{ALIGNMENT, ChunkSize, MIN_CHUNK, round_down, round_up};
 use crate::source::Source;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -82,6 +82,8 @@ impl Mapped {
     pub(crate) fn map<O: Os>(&self, source: &Source<O>, bytes: usize, alignment: usize) -> Option<ChunkPtr> {
         source.retry_releases();
         let page = source.os.page_len();
+        // An aligned block of nothing would end where it begins, with a chunk too short to be one.
+        let bytes = bytes.max(MIN_CHUNK - MEM_OFFSET);
         if alignment <= ALIGNMENT {
             let len = round_up(bytes.checked_add(MEM_OFFSET)?, page)?;
             let start = source.os.map(len)?;

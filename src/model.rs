@@ -340,6 +340,18 @@ fn a_system_that_refuses_one_kind_of_call_for_ever_is_lived_with() {
     }
 }
 
+/// An aligned block of 0 bytes used to get a mapping in which its chunk was 16 bytes long: no chunk, so that freeing it
+/// was taken for misuse.
+#[test]
+fn nothing_at_a_large_alignment_is_a_block_like_any_other() {
+    let mut model = Model::new();
+    for log_alignment in [12, 16, 17, 18, 20] {
+        model.apply(&Operation::AllocateAligned { bytes: 0, log_alignment, arena: 0 });
+    }
+    assert_eq!(model.blocks.len(), 5);
+    model.assert_returns_everything();
+}
+
 #[test]
 fn a_blocked_break_is_left_for_heaps() {
     let mut model = Model::new();

@@ -337,6 +337,18 @@ static void every_power_of_two_up_to_1_mib_is_kept(void) {
         }
 }
 
+// An alignment past the mapping threshold puts even a block of nothing into a mapping: it must not begin at the mapping's end.
+static void nothing_at_a_large_alignment_is_a_whole_block(void) {
+    for (size_t al = 64 * K; al <= 64 * M; al *= 2)
+        for (size_t n = 0; n < 3; n++) {
+            void *p = memalign(al, n);
+            EXPECT(p && aligned(p, al) && malloc_usable_size(p) >= 16);
+            memset(p, 1, malloc_usable_size(p));
+            EXPECT((p = realloc(p, 100)) && all(p, 1, 0, 16));
+            free(p);
+        }
+}
+
 static void memalign_rounds_an_odd_alignment_up(void) {
     for (int i = 0; i < 20; i++) {
         void *p = memalign(48, 100), *q = memalign(65, 1), *r = memalign(1025, 5000);
@@ -979,6 +991,7 @@ static const struct check {
     CHECK(reallocarray_refuses_an_overflow, ALWAYS),
     CHECK(reallocarray_is_realloc_otherwise, ALWAYS),
     CHECK(every_power_of_two_up_to_1_mib_is_kept, ALWAYS),
+    CHECK(nothing_at_a_large_alignment_is_a_whole_block, ALWAYS),
     CHECK(memalign_rounds_an_odd_alignment_up, ALWAYS),
     CHECK(memalign_refuses_an_alignment_beyond_half_the_space, ALWAYS),
     CHECK(memalign_refuses_a_size_beyond_ptrdiff_max, ALWAYS),
