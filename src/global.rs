@@ -102,6 +102,11 @@ fn home_without_arena(slot: Slot) -> &'static ArenaCell {
         Slot::None => {
             Slot::Busy.set();
             begin_process();
+            if IS_ENVIRONMENT_MISSING.load(Ordering::Relaxed) {
+                // So early that the C library has not begun: one thread, and every call looks again.
+                Slot::None.set();
+                return main;
+            }
             let cell = MALLOC.arenas.attach(&MALLOC.source);
             if watch_exit(cell) {
                 Slot::Live(cell).set();
