@@ -28,6 +28,7 @@ use crate::brk::Brk;
 use crate::chunk::{ChunkPtr, FreeChunk, Head};
 use crate::fatal::{Misuse, check, fatal};
 use crate::heap::{HeapPtr, RetiredHeap};
+use crate::magazine::Magazine;
 use crate::os::Os;
 use crate::size::{ChunkSize, MIN_CHUNK, round_up};
 use crate::source::Source;
@@ -103,6 +104,11 @@ pub(crate) struct Release {
 impl Release {
     const NOTHING: Self = Self { heap: None };
 
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.heap.is_none()
+    }
+
     /// Gives back what an arena has no use for. Not under its lock.
     #[inline]
     pub(crate) fn run<O: Os>(self, source: &Source<O>) {
@@ -150,6 +156,33 @@ impl Arena {
             return None;
         }
         self.top.carve(size)
+    }
+
+    /// Up to `count` chunks of `size`, the first of them returned and the others in `more`. Only the first may cost a
+    /// split or a growth: the others are free chunks of just that size, or follow each other from the top, so that a batch
+    /// does not eat up the holes that other sizes need.
+    pub(crate) fn allocate_batch<O: Os>(
+        &mut self,
+        source: &Source<O>,
+        size: ChunkSize,
+        count: usize,
+        more: &mut Magazine,
+    ) -> Option<Block> {
+        let first = self.allocate(source, size)?;
+        for _ in 1..count {
+            let block = match self.bins.take_exact_small(size) {
+                Some(free) => self.carve(free, size),
+                None if self.top.is_at(first.chunk.next(size).at(more.count() * size.get())) => {
+                    match self.top.carve(size) {
+                        Some(block) => block,
+                        None => break,
+                    }
+                }
+                None => break,
+            };
+            more.push(block.chunk.mem());
+        }
+        Some(first)
     }
 
     /// Cuts a chunk of `size` from the front of a free one; the rest goes to the bins.
@@ -215,7 +248,7 @@ impl Arena {
             // It was sealed a moment ago, without the lock: another thread has freed it since.
             fatal(Misuse::DoubleFree, mem);
         };
-        check!(!self.top.is_at(chunk), DoubleFree, mem);
+        check!(!head.is_free(), DoubleFree, mem);
         let Some(next_head) = chunk.next(size).head() else { fatal(Misuse::NextHeadOverwritten, mem) };
         check!(next_head.prev_in_use(), DoubleFree, mem);
         (head, size)

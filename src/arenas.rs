@@ -82,13 +82,28 @@ impl ArenaCell {
         }
     }
 
+    /// Locks the arena if nobody holds it.
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, Arena>> {
+        let guard = self.arena.try_lock();
+        match guard {
+            Some(_) => self.count_attempt(),
+            None => self.count_failure(),
+        }
+        guard
+    }
+
     #[cold]
     fn lock_held(&self) -> Guard<'_, Arena> {
+        self.count_failure();
         let guard = self.arena.lock();
-        self.failures.store(self.failures.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        self.contended.store(self.contended.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.count_attempt();
         guard
+    }
+
+    fn count_failure(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.contended.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one lock, under that lock.
@@ -223,7 +238,7 @@ impl Arenas {
 
     /// A thread found its arena crowded: it moves to one that nobody uses, to a new one, or stays.
     #[cold]
-    pub(crate) fn move_from<'a, O: Os>(&'a self, source: &Source<O>, cell: &'a ArenaCell) -> &'a ArenaCell {
+    pub(crate) fn move_from<O: Os>(&'static self, source: &Source<O>, cell: &'static ArenaCell) -> &'static ArenaCell {
         if cell.threads() < 2 {
             return cell;
         }
@@ -290,7 +305,7 @@ impl Arenas {
         heap.set_arena(cell.address());
         let mut arena = cell.arena.lock();
         arena.set_address(cell.address());
-        arena.attach_heap::<O>(heap);
+        arena.attach_heap(source, heap);
         drop(arena);
         Some(cell)
     }
@@ -300,12 +315,22 @@ impl Arenas {
         self.main.arena.lock().set_address(self.main.address());
     }
 
-    /// Before a fork: takes every lock, first the one without which no arena is made.
-    pub(crate) fn begin_fork(&self) {
-        // SAFETY: the raw lock is released by `end_fork`.
+    /// Before a fork, first of all: no arena is made until [`end_making`](Self::end_making).
+    pub(crate) fn begin_making(&self) {
+        // SAFETY: the raw lock is released by `end_making`.
         unsafe { self.making.raw() }.lock_for_fork();
+    }
+
+    /// After a fork, last of all.
+    pub(crate) fn end_making(&self) {
+        // SAFETY: taken by `begin_making` in this thread, or in the one that this is a copy of.
+        unsafe { self.making.raw() }.release_after_fork();
+    }
+
+    /// Before a fork: takes every arena's lock.
+    pub(crate) fn begin_fork(&self) {
         for cell in self.iter() {
-            // SAFETY: as above.
+            // SAFETY: the raw lock is released by `end_fork`.
             unsafe { cell.arena.raw() }.lock_for_fork();
         }
         crate::sync::begin_fork();
@@ -319,8 +344,6 @@ impl Arenas {
             // SAFETY: taken by `begin_fork` in this thread, or in the one that this is a copy of.
             unsafe { cell.arena.raw() }.release_after_fork();
         }
-        // SAFETY: as above.
-        unsafe { self.making.raw() }.release_after_fork();
     }
 
     /// In the child of a fork, where only the calling thread lives on: it is attached to `cell` if to any, and nobody

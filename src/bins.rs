@@ -146,13 +146,21 @@ impl Bins {
         free
     }
 
+    /// Takes out a free chunk of exactly `size`, if that is a small size and its list is not empty.
+    #[inline]
+    pub(crate) fn take_exact_small(&mut self, size: ChunkSize) -> Option<FreeChunk> {
+        if !is_small(size) {
+            return None;
+        }
+        let chunk = self.small[small_index(size)].first()?;
+        Some(self.take(chunk))
+    }
+
     /// Takes out the smallest free chunk of at least `size`, or `None`.
     #[inline]
     pub(crate) fn take_fit(&mut self, size: ChunkSize) -> Option<FreeChunk> {
-        if is_small(size)
-            && let Some(chunk) = self.small[small_index(size)].first()
-        {
-            return Some(self.take(chunk));
+        if let Some(free) = self.take_exact_small(size) {
+            return Some(free);
         }
         if let Some(chunk) = self.unsorted.first()
             && let Some(free) = self.sort(size, chunk)

@@ -57,7 +57,7 @@ pub(crate) extern "C" fn calloc(count: usize, len: usize) -> *mut c_void {
 pub(crate) unsafe extern "C" fn realloc(mem: *mut c_void, bytes: usize) -> *mut c_void {
     let Some(block) = NonNull::new(mem.cast::<u8>()) else { return malloc(bytes) };
     if bytes == 0 {
-        allocator().free(block);
+        global::free(block);
         return ptr::null_mut();
     }
     or_enomem(global::reallocate(block, bytes, ALIGNMENT))
@@ -85,7 +85,7 @@ pub(crate) unsafe extern "C" fn reallocarray(mem: *mut c_void, count: usize, len
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn free(mem: *mut c_void) {
     if let Some(block) = NonNull::new(mem.cast()) {
-        allocator().free(block);
+        global::free(block);
     }
 }
 
@@ -196,7 +196,7 @@ pub(crate) extern "C" fn malloc_trim(pad: usize) -> c_int {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn mallopt(parameter: c_int, value: c_int) -> c_int {
     // The environment is read before, so that it does not undo the call.
-    global::home();
+    global::begin();
     if let Some((param, value)) = options::by_mallopt(parameter, value) {
         allocator().source.params.set(param, value);
     }

@@ -15,12 +15,14 @@
 //!   next ->  | user data                   |  | footer: size                |  | footer: size                |
 //!            | head: PREV_IN_USE set       |  | head: PREV_IN_USE clear     |  | head: PREV_IN_USE clear     |
 //!
-//!  head      63       48 47                    4   3     2       1         0
-//!            |   seal   |   size / 16          | unused | IN_HEAP | MAPPED | PREV_IN_USE |
+//!  head      63       48 47                    4   3      2         1        0
+//!            |   seal   |   size / 16          | FREE | IN_HEAP | MAPPED | PREV_IN_USE |
 //! ```
 //!
 //! - A *fence* is a head of size 0: the end of a run of chunks. Nothing lies behind it, and it counts as in use.
-//! - The *seal* covers address, size, `MAPPED` and `IN_HEAP`, never `PREV_IN_USE`: the holder of the arena's lock flips
+//! - `FREE` says of a chunk itself what `PREV_IN_USE` of its neighbour says as well, so that a block that is freed twice is
+//!   known by its own head, without a lock.
+//! - The *seal* covers everything but `PREV_IN_USE`: the holder of the arena's lock flips
 //!   that bit of a neighbour while a thread without the lock may be reading the word. For the same reason heads are
 //!   relaxed atomics. Only the lock's holder changes a head.
 //! - A head that stops being one (its chunk was absorbed by a neighbour) is erased, so that a stale pointer to it is
@@ -71,8 +73,10 @@ impl Head {
     const PREV_IN_USE: u64 = 1;
     const MAPPED: u64 = 2;
     const IN_HEAP: u64 = 4;
+    const FREE: u64 = 8;
     const SIZE: u64 = !SEAL_MASK & !(ALIGNMENT as u64 - 1);
 
+    #[inline]
     fn sealed(chunk: ChunkPtr, size: usize, owner: Owner, prev_in_use: bool) -> Self {
         let flags = match owner {
             Owner::Main => 0,
@@ -111,6 +115,12 @@ impl Head {
         } else {
             Owner::Main
         }
+    }
+
+    /// Whether the chunk is in a bin, or the top.
+    #[inline]
+    pub(crate) fn is_free(self) -> bool {
+        self.0 & Self::FREE != 0
     }
 
     /// Whether this is the end of a run of chunks.
@@ -236,7 +246,14 @@ impl ChunkPtr {
         if head.is_sealed_for(self) { Some(head) } else { None }
     }
 
-    /// Writes a head; the holder of the arena's lock does.
+    /// Writes the head of a chunk that is free: the one before it is in use, for two free neighbours are one chunk.
+    #[inline]
+    pub(crate) fn set_free_head(self, size: ChunkSize, owner: Owner) {
+        let head = Head::sealed(self, size.get() | Head::FREE as usize, owner, true);
+        self.head_word().store(head.0, Ordering::Relaxed);
+    }
+
+    /// Writes the head of a chunk in use; the holder of the arena's lock does.
     #[inline]
     pub(crate) fn set_head(self, size: ChunkSize, owner: Owner, prev_in_use: bool) {
         self.head_word().store(Head::sealed(self, size.get(), owner, prev_in_use).0, Ordering::Relaxed);
@@ -437,17 +454,17 @@ impl FreeChunk {
         self.owner
     }
 
-    /// Writes head and footer: the chunk before a free one is always in use, for two free neighbours are one chunk.
+    /// Writes head and footer.
     #[inline]
     pub(crate) fn write_tags(&self) {
-        self.chunk.set_head(self.size, self.owner, true);
+        self.chunk.set_free_head(self.size, self.owner);
         self.chunk.next(self.size).set_prev_size(self.size.get());
     }
 
     /// Checks head and footer of the free chunk at `chunk` and returns its size and owner.
     #[inline]
     pub(crate) fn read_tags(chunk: ChunkPtr) -> (ChunkSize, Owner) {
-        let sealed = chunk.head().and_then(|head| Some((head.size()?, head.owner())));
+        let sealed = chunk.head().filter(|head| head.is_free()).and_then(|head| Some((head.size()?, head.owner())));
         let Some((size, owner)) = sealed else {
             crate::fatal::fatal(crate::fatal::Misuse::FreeHeadOverwritten, chunk.mem().addr().get());
         };

@@ -33,6 +33,8 @@ pub(crate) enum Misuse {
     InvalidMapping,
     /// Somebody moved the break down over memory of ours.
     BreakMovedDown,
+    /// The link of a cached block does not lead to a block.
+    CachedLinkOverwritten,
 }
 
 impl Misuse {
@@ -52,6 +54,7 @@ impl Misuse {
             Self::TreeCorrupted => "the tree links of a large free chunk were overwritten: written after free",
             Self::TopOverwritten => "the head of the top chunk was overwritten: the last block overflowed",
             Self::InvalidMapping => "the head of a mapped block was overwritten",
+            Self::CachedLinkOverwritten => "the link of a cached block was overwritten: written after free",
             Self::BreakMovedDown => "somebody moved the program break down over memory of this heap",
         }
     }

@@ -3,7 +3,7 @@
 //! Each thread has a slot, one pointer, that says what it may do:
 //!
 //! ```text
-//!   None   --first request-->  Busy  --ready-->  Live(arena)  --thread exit-->  Dead
+//!   None   --first request-->  Busy  --ready-->  Live(cache)  --thread exit-->  Dead
 //!                               |                                                 |
 //!                               +-- a request made meanwhile ---------------------+--> served by the main arena
 //! ```
@@ -18,7 +18,7 @@
 //!
 //! # Safety
 //!
-//! The slot holds an arena's address or one of three small numbers. The C library is called only where it may call back.
+//! The slot holds the address of the thread's cache or one of three small numbers. The C library is called only where it may call back.
 #![allow(unsafe_code)]
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -26,15 +26,19 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use crate::arch;
-use crate::arenas::ArenaCell;
+use crate::class::Class;
 use crate::environment;
+use crate::fatal::check;
 use crate::heap::{HeapTable, TABLE_SLOTS, TableWords};
+use crate::magazine;
 use crate::malloc::{Contents, Malloc};
 #[cfg(not(test))]
 use crate::os::Os;
 use crate::os::linux::Linux;
+use crate::size::{ALIGNMENT, ChunkSize};
 use crate::stats::{self, Stats};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::tcache::CachePtr;
 
 static TABLE: TableWords = [const { AtomicU64::new(0) }; TABLE_SLOTS / 64];
 static MALLOC: Malloc<Linux> = Malloc::new(Linux::new(), HeapTable::new(&TABLE));
@@ -54,8 +58,8 @@ enum Slot {
     Busy,
     /// It has ended, all but for what the C library still frees.
     Dead,
-    /// It has an arena.
-    Live(&'static ArenaCell),
+    /// It has a cache, and an arena.
+    Live(CachePtr),
 }
 
 impl Slot {
@@ -70,8 +74,8 @@ impl Slot {
             Self::NONE => Self::None,
             Self::BUSY => Self::Busy,
             Self::DEAD => Self::Dead,
-            // SAFETY: anything else was stored by `set`: an arena's address, and arenas are never unmapped.
-            _ => Self::Live(unsafe { &*value.cast() }),
+            // SAFETY: anything else was stored by `set`: the cache that this thread has acquired.
+            _ => Self::Live(unsafe { CachePtr::from_address(value) }),
         }
     }
 
@@ -80,59 +84,51 @@ impl Slot {
             Self::None => ptr::without_provenance_mut(Self::NONE),
             Self::Busy => ptr::without_provenance_mut(Self::BUSY),
             Self::Dead => ptr::without_provenance_mut(Self::DEAD),
-            Self::Live(cell) => ptr::from_ref(cell).cast_mut().cast(),
+            Self::Live(cache) => cache.address(),
         });
     }
 }
 
-/// The calling thread's arena.
+/// The calling thread's cache, or `None` while it has none: then the main arena serves it.
 #[inline]
-pub(crate) fn home() -> &'static ArenaCell {
+fn cache() -> Option<CachePtr> {
     match Slot::get() {
-        Slot::Live(cell) => cell,
-        slot => home_without_arena(slot),
+        Slot::Live(cache) => Some(cache),
+        slot => begin_thread(slot),
     }
 }
 
+/// Makes a thread ready that has not asked for anything yet.
 #[cold]
 #[inline(never)]
-fn home_without_arena(slot: Slot) -> &'static ArenaCell {
-    let main = MALLOC.arenas.main();
-    match slot {
-        Slot::None => {
-            Slot::Busy.set();
-            begin_process();
-            if IS_ENVIRONMENT_MISSING.load(Ordering::Relaxed) {
-                // So early that the C library has not begun: one thread, and every call looks again.
-                Slot::None.set();
-                return main;
-            }
-            let cell = MALLOC.arenas.attach(&MALLOC.source);
-            if watch_exit(cell) {
-                Slot::Live(cell).set();
-                cell
-            } else {
-                // Nobody will tell of this thread's end, so it is not counted; it asks again next time.
-                MALLOC.arenas.detach(cell);
-                Slot::None.set();
-                cell
-            }
+fn begin_thread(slot: Slot) -> Option<CachePtr> {
+    let Slot::None = slot else { return None };
+    Slot::Busy.set();
+    begin_process();
+    let cache = if IS_ENVIRONMENT_MISSING.load(Ordering::Relaxed) {
+        // So early that the C library has not begun: one thread, and every call looks again.
+        None
+    } else {
+        attach()
+    };
+    cache.map_or(Slot::None, Slot::Live).set();
+    cache
+}
+
+fn attach() -> Option<CachePtr> {
+    let arena = MALLOC.arenas.attach(&MALLOC.source);
+    let cache = MALLOC.caches.acquire(&MALLOC.source.os, arena);
+    if let Some(cache) = cache {
+        // SAFETY: acquired in the line above.
+        MALLOC.limit(unsafe { cache.cache() });
+        if watch_exit(cache) {
+            return Some(cache);
         }
-        Slot::Live(cell) => cell,
-        Slot::Busy | Slot::Dead => main,
+        // Nobody would tell of this thread's end.
+        cache.release();
     }
-}
-
-/// The thread's arena has been crowded lately: perhaps there is a better one.
-#[cold]
-#[inline(never)]
-fn move_home(cell: &'static ArenaCell) {
-    if let Slot::Live(home) = Slot::get()
-        && ptr::eq(home, cell)
-    {
-        Slot::Busy.set();
-        Slot::Live(MALLOC.arenas.move_from(&MALLOC.source, cell)).set();
-    }
+    MALLOC.arenas.detach(arena);
+    None
 }
 
 /// Nothing has happened, one thread is making the process ready, or it is ready.
@@ -182,10 +178,10 @@ const NO_KEY: u32 = u32::MAX;
 const HAS_PASSED: usize = 1;
 
 /// Sees to it that [`thread_ends`] is called when the calling thread ends. `false` when the C library refuses.
-fn watch_exit(cell: &'static ArenaCell) -> bool {
+fn watch_exit(cache: CachePtr) -> bool {
     match exit_key() {
         // SAFETY: the key was made by `exit_key`. Its number is small, or the call allocates, which a Busy thread may.
-        Some(key) => unsafe { libc::pthread_setspecific(key, ptr::from_ref(cell).cast()) == 0 },
+        Some(key) => unsafe { libc::pthread_setspecific(key, cache.address().cast()) == 0 },
         None => false,
     }
 }
@@ -222,9 +218,13 @@ unsafe extern "C" fn thread_ends(value: *mut c_void) {
             return;
         }
     }
-    if let Slot::Live(cell) = Slot::get() {
+    if let Slot::Live(cache) = Slot::get() {
         Slot::Dead.set();
-        MALLOC.arenas.detach(cell);
+        // SAFETY: this thread's cache, which nothing else uses any more.
+        let contents = unsafe { cache.cache() };
+        MALLOC.put_all_away(contents);
+        MALLOC.arenas.detach(contents.arena());
+        cache.release();
     }
 }
 
@@ -233,7 +233,7 @@ static HOLDS_LOCKS: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" fn before_fork() {
     if !arch::is_single_threaded() {
-        MALLOC.arenas.begin_fork();
+        MALLOC.begin_fork();
         HOLDS_LOCKS.store(true, Ordering::Relaxed);
     }
 }
@@ -241,16 +241,18 @@ unsafe extern "C" fn before_fork() {
 unsafe extern "C" fn after_fork_in_parent() {
     if HOLDS_LOCKS.load(Ordering::Relaxed) {
         HOLDS_LOCKS.store(false, Ordering::Relaxed);
-        MALLOC.arenas.end_fork();
+        MALLOC.end_fork();
     }
 }
 
 unsafe extern "C" fn after_fork_in_child() {
-    let home = match Slot::get() {
-        Slot::Live(cell) => Some(cell),
+    let own = match Slot::get() {
+        Slot::Live(cache) => Some(cache),
         _ => None,
     };
-    MALLOC.arenas.forget_threads(home);
+    // SAFETY: this thread's cache; only its arena is read.
+    MALLOC.arenas.forget_threads(own.map(|cache| unsafe { cache.cache() }.arena()));
+    MALLOC.caches.orphan_all_but(own);
     // SAFETY: the same in the child, whose only thread this is.
     unsafe { after_fork_in_parent() };
 }
@@ -258,22 +260,84 @@ unsafe extern "C" fn after_fork_in_child() {
 /// `bytes` of memory for the calling thread, at a multiple of `alignment`, a power of two.
 #[inline]
 pub(crate) fn allocate(bytes: usize, alignment: usize, contents: Contents) -> Option<NonNull<u8>> {
-    let home = home();
-    let mem = if alignment <= crate::size::ALIGNMENT {
-        MALLOC.allocate(home, bytes, contents)
-    } else {
-        MALLOC.allocate_aligned(home, bytes, alignment, contents)
-    };
-    if home.take_crowded() {
-        move_home(home);
+    if alignment <= ALIGNMENT
+        && let Some(class) = Class::of_request(bytes)
+        && let Slot::Live(cache) = Slot::get()
+    {
+        // SAFETY: this thread's cache; the reference ends with the call.
+        let mem = MALLOC.allocate_cached(unsafe { cache.cache() }, class, contents);
+        if mem.is_some() {
+            return mem;
+        }
     }
-    mem
+    allocate_otherwise(bytes, alignment, contents)
+}
+
+/// A request that the cache does not serve, or could not.
+#[inline(never)]
+fn allocate_otherwise(bytes: usize, alignment: usize, contents: Contents) -> Option<NonNull<u8>> {
+    let allocate = || match cache() {
+        // SAFETY: this thread's cache; the reference ends with the call.
+        Some(cache) => MALLOC.allocate_uncached(unsafe { cache.cache() }, bytes, alignment, contents),
+        None => MALLOC.allocate_aligned(MALLOC.arenas.main(), bytes, alignment, contents),
+    };
+    let mem = allocate();
+    if mem.is_some() || ChunkSize::for_request(bytes).is_none() {
+        return mem;
+    }
+    // No memory is left but what waits to be used again.
+    empty_caches();
+    allocate()
+}
+
+/// Everything cached that can be got hold of goes to the arenas.
+#[cold]
+fn empty_caches() {
+    if let Slot::Live(cache) = Slot::get() {
+        // SAFETY: this thread's cache; the reference ends with the call.
+        MALLOC.flush_all(unsafe { cache.cache() });
+    }
+    MALLOC.empty_idle();
+}
+
+/// Takes a block back.
+#[inline]
+pub(crate) fn free(mem: NonNull<u8>) {
+    match Slot::get() {
+        // SAFETY: this thread's cache; the reference ends with the call.
+        Slot::Live(cache) => MALLOC.free_cached(unsafe { cache.cache() }, mem),
+        _ => MALLOC.free(mem),
+    }
+}
+
+/// Takes a block back whose request is known: if that has a class, the block's head is not looked at.
+#[inline]
+fn free_of_layout(mem: NonNull<u8>, layout: Layout) {
+    if layout.align() <= ALIGNMENT
+        && let Some(class) = Class::of_request(layout.size())
+        && let Slot::Live(cache) = Slot::get()
+    {
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
+        // SAFETY: this thread's cache; the reference ends with the call.
+        return MALLOC.put_cached(unsafe { cache.cache() }, class, mem);
+    }
+    free(mem);
 }
 
 /// Makes a block of the calling process longer or shorter; see [`Malloc::reallocate`].
 #[inline]
 pub(crate) fn reallocate(mem: NonNull<u8>, bytes: usize, alignment: usize) -> Option<NonNull<u8>> {
-    MALLOC.reallocate(home(), mem, bytes, alignment)
+    match cache() {
+        // SAFETY: this thread's cache; the reference ends with the call.
+        Some(cache) => MALLOC.reallocate_cached(unsafe { cache.cache() }, mem, bytes, alignment),
+        None => MALLOC.reallocate(MALLOC.arenas.main(), mem, bytes, alignment),
+    }
+}
+
+/// Reads the environment and makes the calling thread ready, if that has not been done.
+#[cfg(any(feature = "preload", feature = "override"))]
+pub(crate) fn begin() {
+    cache();
 }
 
 /// The allocator, to be declared as a program's global one:
@@ -316,9 +380,9 @@ unsafe impl GlobalAlloc for Heapwright {
     }
 
     #[inline]
-    unsafe fn dealloc(&self, mem: *mut u8, _layout: Layout) {
+    unsafe fn dealloc(&self, mem: *mut u8, layout: Layout) {
         if let Some(mem) = NonNull::new(mem) {
-            MALLOC.free(mem);
+            free_of_layout(mem, layout);
         }
     }
 
@@ -345,5 +409,6 @@ pub fn stats() -> Stats {
 /// let returned: usize = heapwright::trim(0);
 /// ```
 pub fn trim(pad: usize) -> usize {
+    empty_caches();
     MALLOC.trim(pad)
 }

@@ -35,13 +35,13 @@
 //! Each module uses only those above its own row; docs/design.md follows one request and one block through them.
 //!
 //! ```text
-//! 0  size  fatal  secret  options  sync  arch
+//! 0  size  class  fatal  secret  options  sync  arch
 //! 1  os (the memory source)         os::linux, os::fake
 //! 2  chunk (boundary tags)
-//! 3  bins  brk  heap  mapped  source
+//! 3  bins  brk  heap  mapped  source  magazine (blocks in caches)
 //! 4  arena (split, coalesce)        arena::top, arena::runs, arena::check
-//! 5  publish  arenas (choose, fork)
-//! 6  malloc (the allocator over any memory source)
+//! 5  publish  arenas (choose, fork)  depot (magazines of all threads)
+//! 6  tcache (magazines of one)       malloc (the allocator over any memory source)
 //! 7  environment  stats  report
 //! 8  global (the one static, threads, GlobalAlloc)   c_abi (malloc.h)
 //! ```
@@ -74,11 +74,17 @@ mod c_abi;
 #[cfg(not(loom))]
 mod chunk;
 #[cfg(not(loom))]
+mod class;
+#[cfg(not(loom))]
+mod depot;
+#[cfg(not(loom))]
 mod environment;
 #[cfg(not(loom))]
 mod global;
 #[cfg(not(loom))]
 mod heap;
+#[cfg(not(loom))]
+mod magazine;
 #[cfg(not(loom))]
 mod malloc;
 #[cfg(not(loom))]
@@ -97,6 +103,8 @@ mod size;
 mod source;
 #[cfg(not(loom))]
 mod stats;
+#[cfg(not(loom))]
+mod tcache;
 
 #[cfg(all(test, not(loom)))]
 mod model;

@@ -20,19 +20,25 @@ use crate::arena::ChunkState;
 use crate::arena::{ArenaStats, Block};
 use crate::arenas::{ArenaCell, Arenas};
 use crate::chunk::{ChunkPtr, Owner};
+use crate::class::Class;
+use crate::depot::Depot;
 use crate::fatal::{Misuse, check, fatal};
 use crate::heap::{HeapPtr, HeapTable};
+use crate::magazine::{self, Magazine};
 use crate::mapped::{self, Mapped, MappedStats};
 use crate::options::Param;
 use crate::os::Os;
 use crate::size::{ALIGNMENT, ChunkSize};
 use crate::source::Source;
+use crate::tcache::{Caches, ThreadCache};
 
 /// An allocator over the memory source `O`.
 #[derive(Debug)]
 pub(crate) struct Malloc<O> {
     pub(crate) source: Source<O>,
     pub(crate) arenas: Arenas,
+    pub(crate) caches: Caches,
+    depot: Depot,
     mapped: Mapped,
 }
 
@@ -62,7 +68,13 @@ pub(crate) enum Contents {
 
 impl<O: Os> Malloc<O> {
     pub(crate) const fn new(os: O, heaps: HeapTable) -> Self {
-        Self { source: Source::new(os, heaps), arenas: Arenas::new(), mapped: Mapped::new() }
+        Self {
+            source: Source::new(os, heaps),
+            arenas: Arenas::new(),
+            caches: Caches::new(),
+            depot: Depot::new(),
+            mapped: Mapped::new(),
+        }
     }
 
     /// `bytes` of memory at a multiple of 16, from the arena `home` if that has them. `None` when no memory is left, or
@@ -160,9 +172,11 @@ impl<O: Os> Malloc<O> {
         // SAFETY: aligned, and a caller passes what it was handed out: there is a head before it.
         #[allow(unsafe_code)]
         let chunk = unsafe { ChunkPtr::from_mem(mem) };
-        let Some((size, owner)) = chunk.head().and_then(|head| Some((head.size()?, head.owner()))) else {
+        let Some((head, size)) = chunk.head().and_then(|head| Some((head, head.size()?))) else {
             fatal(Misuse::InvalidPointer, address)
         };
+        check!(!head.is_free(), DoubleFree, address);
+        let owner = head.owner();
         Claimed { chunk, size, owner }
     }
 
@@ -185,7 +199,13 @@ impl<O: Os> Malloc<O> {
     /// recognised as such ends the process.
     #[inline]
     pub(crate) fn free(&self, mem: NonNull<u8>) {
-        let claimed = self.claimed(mem);
+        check!(mem.addr().get().is_multiple_of(ALIGNMENT), MisalignedPointer, mem.addr().get());
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
+        self.free_claimed(self.claimed(mem));
+    }
+
+    fn free_claimed(&self, claimed: Claimed) {
+        let mem = claimed.chunk.mem();
         let Some(cell) = self.arena_of(claimed) else {
             return self.mapped.unmap(&self.source, claimed.chunk, claimed.size);
         };
@@ -212,26 +232,44 @@ impl<O: Os> Malloc<O> {
         bytes: usize,
         alignment: usize,
     ) -> Option<NonNull<u8>> {
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
         let claimed = self.claimed(mem);
+        if let Some(same) = self.resize(claimed, bytes, alignment)? {
+            return Some(same);
+        }
+        let moved = self.allocate_aligned(home, bytes, alignment, Contents::Any);
+        self.finish_move(claimed, bytes, moved, || self.free_claimed(claimed))
+    }
+
+    /// The outer `None` says that no block can be that long, the inner that this one has to move.
+    #[inline]
+    #[expect(clippy::option_option, reason = "impossible, elsewhere, or here")]
+    fn resize(&self, claimed: Claimed, bytes: usize, alignment: usize) -> Option<Option<NonNull<u8>>> {
         let size = ChunkSize::for_request(bytes)?;
-        let in_place = match self.arena_of(claimed) {
+        Some(match self.arena_of(claimed) {
             Some(cell) => self.resize_in_arena(cell, claimed, size),
             None => self.resize_mapping(claimed, size, bytes, alignment),
-        };
-        if in_place.is_some() {
-            return in_place;
-        }
-        let Some(moved) = self.allocate_aligned(home, bytes, alignment, Contents::Any) else {
-            // What only was to become shorter may stay as long as it is.
-            return (bytes <= claimed.usable()).then_some(mem);
-        };
+        })
+    }
+
+    /// Copies a block to where it has moved, and frees it. What only was to become shorter may stay if it could not.
+    #[inline]
+    fn finish_move(
+        &self,
+        claimed: Claimed,
+        bytes: usize,
+        moved: Option<NonNull<u8>>,
+        free: impl FnOnce(),
+    ) -> Option<NonNull<u8>> {
+        let mem = claimed.chunk.mem();
+        let Some(moved) = moved else { return (bytes <= claimed.usable()).then_some(mem) };
         let len = claimed.usable().min(bytes);
         // SAFETY: two blocks in use, both at least `len` long.
         #[allow(unsafe_code)]
         unsafe {
             moved.copy_from_nonoverlapping(mem, len);
         }
-        self.free(mem);
+        free();
         Some(moved)
     }
 
@@ -252,8 +290,10 @@ impl<O: Os> Malloc<O> {
         Some(chunk.mem())
     }
 
-    /// Gives back whatever can be given back, leaving `pad` bytes at the top of each arena. Returns how many bytes were.
+    /// Gives back whatever can be given back, leaving `pad` bytes at the top of each arena. What nobody's cache holds and
+    /// the depot goes to the arenas first. Returns how many bytes were given back.
     pub(crate) fn trim(&self, pad: usize) -> usize {
+        self.empty_idle();
         self.source.retry_releases();
         let trim = |cell: &ArenaCell| {
             let (len, release) = cell.lock().trim(&self.source, pad);
@@ -282,6 +322,249 @@ impl<O: Os> Malloc<O> {
         for cell in self.arenas.iter() {
             cell.lock().for_each_chunk(&mut |chunk, size, state| visit(chunk.mem(), size, state));
         }
+    }
+}
+
+/// Requests of a thread that has a cache. The allocator lives as long as the process, and so do its threads' arenas.
+impl<O: Os> Malloc<O> {
+    /// As [`allocate_aligned`](Self::allocate_aligned), for a request that no cache serves.
+    pub(crate) fn allocate_uncached(
+        &'static self,
+        cache: &mut ThreadCache,
+        bytes: usize,
+        alignment: usize,
+        contents: Contents,
+    ) -> Option<NonNull<u8>> {
+        let mem = self.allocate_aligned(cache.arena(), bytes, alignment, contents);
+        self.leave_crowd(cache);
+        mem
+    }
+
+    /// Makes a block longer or shorter; see [`reallocate`](Self::reallocate). Small blocks move within the cache.
+    pub(crate) fn reallocate_cached(
+        &'static self,
+        cache: &mut ThreadCache,
+        mem: NonNull<u8>,
+        bytes: usize,
+        alignment: usize,
+    ) -> Option<NonNull<u8>> {
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
+        let claimed = self.claimed(mem);
+        let new_class = Class::of_request(bytes).filter(|_| alignment <= ALIGNMENT);
+        let old_class = Class::of_chunk(claimed.size).filter(|_| claimed.owner != Owner::Mapped);
+        let moved = match (old_class, new_class) {
+            (Some(old), Some(new)) if old == new => return Some(mem),
+            (Some(_), Some(new)) if cache.keeps(new) => self.allocate_cached(cache, new, Contents::Any),
+            (_, new_class) => {
+                if let Some(same) = self.resize(claimed, bytes, alignment)? {
+                    return Some(same);
+                }
+                match new_class {
+                    Some(class) => self.allocate_cached(cache, class, Contents::Any),
+                    None => self.allocate_uncached(cache, bytes, alignment, Contents::Any),
+                }
+            }
+        };
+        self.finish_move(claimed, bytes, moved, || self.free_cached(cache, mem))
+    }
+
+    /// The thread's arena has been crowded lately: perhaps there is a better one.
+    #[inline]
+    fn leave_crowd(&'static self, cache: &mut ThreadCache) {
+        let home = cache.arena();
+        if home.take_crowded() {
+            cache.set_arena(self.arenas.move_from(&self.source, home));
+        }
+    }
+
+    /// Gives a cache the limits that the parameters set.
+    pub(crate) fn limit(&self, cache: &mut ThreadCache) {
+        cache.set_limits(self.source.params.get(Param::TcacheCount), self.source.params.get(Param::TcacheMax));
+    }
+
+    /// A block of `class`, from the cache if it has one.
+    #[inline]
+    pub(crate) fn allocate_cached(
+        &'static self,
+        cache: &mut ThreadCache,
+        class: Class,
+        contents: Contents,
+    ) -> Option<NonNull<u8>> {
+        let mem = match cache.pop(class) {
+            Some(mem) => mem,
+            None => self.refill(cache, class)?,
+        };
+        match contents {
+            Contents::Zero => fill(mem, class.chunk().usable(), 0),
+            Contents::Any => {
+                let byte = self.source.params.get(Param::Perturb);
+                if byte != 0 {
+                    fill(mem, class.chunk().usable(), !byte as u8);
+                }
+            }
+        }
+        Some(mem)
+    }
+
+    /// The loaded magazine is empty: fills it, and returns a block.
+    #[cold]
+    #[inline(never)]
+    fn refill(&'static self, cache: &mut ThreadCache, class: Class) -> Option<NonNull<u8>> {
+        if cache.load_spare(class) {
+            return cache.pop(class);
+        }
+        if !cache.keeps(class) {
+            return self.allocate(cache.arena(), class.chunk().usable(), Contents::Any);
+        }
+        if let Some(magazine) = self.depot.take(class) {
+            cache.load(class, magazine);
+            return cache.pop(class);
+        }
+        let mut more = Magazine::EMPTY;
+        let count = cache.next_batch(class);
+        let home = cache.arena();
+        // An arena that is free at the moment; the own one if it is, or if none is.
+        let others = self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home));
+        let block = home
+            .try_lock()
+            .or_else(|| others.into_iter().find_map(ArenaCell::try_lock))
+            .unwrap_or_else(|| home.lock())
+            .allocate_batch(&self.source, class.chunk(), count, &mut more);
+        cache.load(class, more);
+        self.leave_crowd(cache);
+        match block {
+            Some(block) => Some(block.chunk.mem()),
+            None => self.allocate_elsewhere(home, class.chunk(), Contents::Any),
+        }
+    }
+
+    /// Takes a block back, into the cache if it has a class.
+    #[inline]
+    pub(crate) fn free_cached(&self, cache: &mut ThreadCache, mem: NonNull<u8>) {
+        let claimed = self.claimed(mem);
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
+        match Class::of_chunk(claimed.size) {
+            Some(class) if claimed.owner != Owner::Mapped => self.put_cached(cache, class, mem),
+            _ => self.free_claimed(claimed),
+        }
+    }
+
+    /// Takes a block of a known class back into the cache.
+    #[inline]
+    pub(crate) fn put_cached(&self, cache: &mut ThreadCache, class: Class, mem: NonNull<u8>) {
+        let byte = self.source.params.get(Param::Perturb);
+        if byte != 0 {
+            fill(mem, class.chunk().usable(), byte as u8);
+        }
+        if !cache.push(class, mem) {
+            self.put_overflowing(cache, class, mem);
+        }
+    }
+
+    /// The loaded magazine is full: makes room, and caches the block.
+    #[cold]
+    #[inline(never)]
+    fn put_overflowing(&self, cache: &mut ThreadCache, class: Class, mem: NonNull<u8>) {
+        if !cache.keeps(class) {
+            return self.free(mem);
+        }
+        let full = cache.set_loaded_aside(class);
+        self.put_away(class, full);
+        // There is room now.
+        let _ = cache.push(class, mem);
+    }
+
+    /// A magazine that its thread does not need: to the depot, or to the arenas.
+    pub(crate) fn put_away(&self, class: Class, magazine: Magazine) {
+        if !magazine.is_empty() {
+            if let Some(magazine) = self.depot.put(class, magazine, self.source.system()) {
+                self.flush(magazine);
+            }
+        }
+    }
+
+    /// Frees the blocks of a magazine into their arenas, one lock for all of the same arena.
+    pub(crate) fn flush(&self, mut magazine: Magazine) {
+        while let Some(first) = magazine.pop() {
+            let claimed = self.claimed(first);
+            let Some(cell) = self.arena_of(claimed) else {
+                self.free_claimed(claimed);
+                continue;
+            };
+            let mut others = Magazine::EMPTY;
+            let mut releases = [const { None }; 2];
+            let mut arena = cell.lock();
+            releases[0] = Some(arena.free(&self.source, claimed.chunk));
+            while let Some(mem) = magazine.pop() {
+                let claimed = self.claimed(mem);
+                if self.arena_of(claimed).is_some_and(|other| core::ptr::eq(other, cell)) {
+                    let release = arena.free(&self.source, claimed.chunk);
+                    if !release.is_empty() {
+                        releases[1] = Some(release);
+                        // A heap goes back: not under the lock. The rest in the next round.
+                        break;
+                    }
+                } else {
+                    others.push(mem);
+                }
+            }
+            drop(arena);
+            releases.into_iter().flatten().for_each(|release| release.run(&self.source));
+            while let Some(mem) = magazine.pop() {
+                others.push(mem);
+            }
+            magazine = others;
+        }
+    }
+
+    /// Empties a cache into the depot, or into the arenas where that is full: its thread ends.
+    pub(crate) fn put_all_away(&self, cache: &mut ThreadCache) {
+        cache.drain(|class, magazine| self.put_away(class, magazine));
+    }
+
+    /// Empties a cache into the arenas.
+    pub(crate) fn flush_all(&self, cache: &mut ThreadCache) {
+        cache.drain(|_, magazine| self.flush(magazine));
+    }
+
+    /// Empties the depot, and the caches that nobody owns, into the arenas.
+    #[allow(unsafe_code)]
+    pub(crate) fn empty_idle(&self) {
+        for idle in self.caches.idle() {
+            // SAFETY: acquired by the iterator, and used by nobody else until it is released.
+            self.flush_all(unsafe { idle.cache() });
+            idle.release();
+        }
+        for class in Class::all() {
+            while let Some(magazine) = self.depot.take(class) {
+                self.flush(magazine);
+            }
+        }
+    }
+
+    /// Blocks that wait in the depot.
+    #[cfg(test)]
+    pub(crate) fn depot_count(&self) -> usize {
+        self.depot.count()
+    }
+
+    /// Bytes that wait in the depot.
+    pub(crate) fn depot_bytes(&self) -> usize {
+        self.depot.bytes()
+    }
+
+    /// Before a fork: takes every lock.
+    pub(crate) fn begin_fork(&self) {
+        self.arenas.begin_making();
+        self.depot.begin_fork();
+        self.arenas.begin_fork();
+    }
+
+    /// After a fork, in the parent or in the child.
+    pub(crate) fn end_fork(&self) {
+        self.arenas.end_fork();
+        self.depot.end_fork();
+        self.arenas.end_making();
     }
 }
 

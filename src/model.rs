@@ -11,12 +11,13 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use crate::arenas::ArenaCell;
+use crate::class::Class;
 use crate::heap::HeapTable;
 use crate::malloc::{Contents, Malloc};
-use crate::options::Param;
+use crate::options::{Param, default};
 use crate::os::fake::{Call, FakeOs, Refuse};
 use crate::sync::atomic::AtomicU64;
+use crate::tcache::{CachePtr, ThreadCache};
 
 /// One thing that a program, or somebody else in the process, does.
 #[derive(Clone, Debug)]
@@ -44,8 +45,11 @@ pub(crate) enum Operation {
     Trim {
         pad: usize,
     },
-    /// Another thread asks for an arena.
+    /// Another thread begins, or one ends.
     Attach,
+    Detach {
+        thread: usize,
+    },
     ForeignMoveBreak {
         bytes: usize,
     },
@@ -78,7 +82,8 @@ pub(crate) fn operations() -> impl Strategy<Value = Operation> {
         18 => any::<usize>().prop_map(|block| Operation::Free { block }),
         8 => (any::<usize>(), sizes(), arena).prop_map(|(block, bytes, arena)| Operation::Resize { block, bytes, arena }),
         1 => (0..100_000usize).prop_map(|pad| Operation::Trim { pad }),
-        1 => Just(Operation::Attach),
+        2 => Just(Operation::Attach),
+        1 => any::<usize>().prop_map(|thread| Operation::Detach { thread }),
         1 => (1..20_000usize).prop_map(|bytes| Operation::ForeignMoveBreak { bytes }),
         1 => (1..4usize).prop_map(|n| Operation::RefuseNth { n }),
         1 => Just(Operation::RefuseGrowth),
@@ -117,26 +122,44 @@ impl Block {
     }
 }
 
+/// How the threads of a model cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caching {
+    /// As a program's do.
+    On,
+    /// At most two blocks of a size, so that magazines go to and fro all the time.
+    Shrunken,
+    /// The classic mode: not at all, though the caches are there.
+    Off,
+}
+
 /// An allocator over the fake system, and what a program has of it.
 pub(crate) struct Model {
     malloc: &'static Malloc<FakeOs>,
-    arenas: Vec<&'static ArenaCell>,
+    caching: Caching,
+    threads: Vec<CachePtr>,
     blocks: Vec<Block>,
     seed: u8,
 }
 
 impl Model {
     pub(crate) fn new() -> Self {
-        Self::over(FakeOs::new())
+        Self::over(FakeOs::new(), Caching::On)
     }
 
-    pub(crate) fn over(os: FakeOs) -> Self {
+    pub(crate) fn over(os: FakeOs, caching: Caching) -> Self {
         // Arenas point to themselves and live as long as the process: the allocator is leaked, its memory is not.
         let words: Vec<AtomicU64> = (0..128).map(|_| AtomicU64::new(0)).collect();
         let table = HeapTable::new(Box::leak(words.into_boxed_slice()));
         let malloc: &'static Malloc<FakeOs> = Box::leak(Box::new(Malloc::new(os, table)));
         malloc.arenas.settle();
-        let mut model = Self { malloc, arenas: Vec::new(), blocks: Vec::new(), seed: 0 };
+        let blocks = match caching {
+            Caching::On => default::TCACHE_COUNT,
+            Caching::Shrunken => 2,
+            Caching::Off => 0,
+        };
+        malloc.source.params.set(Param::TcacheCount, blocks);
+        let mut model = Self { malloc, caching, threads: Vec::new(), blocks: Vec::new(), seed: 0 };
         model.attach();
         model
     }
@@ -146,11 +169,43 @@ impl Model {
     }
 
     fn attach(&mut self) {
-        self.arenas.push(self.malloc.arenas.attach(&self.malloc.source));
+        let arena = self.malloc.arenas.attach(&self.malloc.source);
+        match self.malloc.caches.acquire(self.os(), arena) {
+            Some(cache) => {
+                self.threads.push(cache);
+                self.malloc.limit(self.cache(self.threads.len() - 1));
+            }
+            None => self.malloc.arenas.detach(arena),
+        }
     }
 
-    fn arena(&self, at: usize) -> &'static ArenaCell {
-        self.arenas[at % self.arenas.len()]
+    /// A thread ends, if it is not the last.
+    #[allow(unsafe_code)]
+    fn detach(&mut self, at: usize) {
+        if self.threads.len() > 1 {
+            let thread = self.threads.swap_remove(at % self.threads.len());
+            // SAFETY: the model's own cache.
+            let cache = unsafe { thread.cache() };
+            self.malloc.put_all_away(cache);
+            self.malloc.arenas.detach(cache.arena());
+            thread.release();
+        }
+    }
+
+    /// The cache of a thread.
+    #[allow(unsafe_code)]
+    #[expect(clippy::mut_from_ref, reason = "one at a time")]
+    fn cache(&self, at: usize) -> &mut ThreadCache {
+        // SAFETY: the model's threads own their caches, and are one thread.
+        unsafe { self.threads[at % self.threads.len()].cache() }
+    }
+
+    fn allocate(&self, thread: usize, bytes: usize, contents: Contents) -> Option<NonNull<u8>> {
+        let cache = self.cache(thread);
+        match Class::of_request(bytes) {
+            Some(class) => self.malloc.allocate_cached(cache, class, contents),
+            None => self.malloc.allocate_uncached(cache, bytes, 16, contents),
+        }
     }
 
     /// Carries out one operation and checks everything.
@@ -158,22 +213,24 @@ impl Model {
         match *operation {
             Operation::Allocate { bytes, arena, zero } => {
                 let contents = if zero { Contents::Zero } else { Contents::Any };
-                let mem = self.malloc.allocate(self.arena(arena), bytes, contents);
+                let mem = self.allocate(arena, bytes, contents);
                 self.keep(mem, bytes, 16, zero);
             }
             Operation::AllocateAligned { bytes, log_alignment, arena } => {
                 let alignment = 1 << log_alignment;
-                let mem = self.malloc.allocate_aligned(self.arena(arena), bytes, alignment, Contents::Zero);
+                let cache = self.cache(arena);
+                let mem = self.malloc.allocate_uncached(cache, bytes, alignment, Contents::Zero);
                 self.keep(mem, bytes, alignment, true);
             }
             Operation::Free { block } => self.free(block),
             Operation::Resize { block, bytes, arena } => self.resize(block, bytes, arena),
             Operation::Trim { pad } => _ = self.malloc.trim(pad),
             Operation::Attach => {
-                if self.arenas.len() < 4 {
+                if self.threads.len() < 4 {
                     self.attach();
                 }
             }
+            Operation::Detach { thread } => self.detach(thread),
             Operation::ForeignMoveBreak { bytes } => {
                 // A window full of foreign memory would only be a refused break.
                 if bytes < 20_000 {
@@ -208,7 +265,8 @@ impl Model {
         }
         let block = self.blocks.swap_remove(at % self.blocks.len());
         block.assert_kept(block.bytes);
-        self.malloc.free(block.mem);
+        // Any thread may free any block.
+        self.malloc.free_cached(self.cache(at), block.mem);
     }
 
     fn resize(&mut self, at: usize, bytes: usize, arena: usize) {
@@ -216,9 +274,10 @@ impl Model {
             return;
         }
         let at = at % self.blocks.len();
-        let home = self.arena(arena);
+        let (mem, alignment) = (self.blocks[at].mem, self.blocks[at].alignment);
+        let moved = self.malloc.reallocate_cached(self.cache(arena), mem, bytes, alignment);
         let block = &mut self.blocks[at];
-        match self.malloc.reallocate(home, block.mem, bytes, block.alignment) {
+        match moved {
             Some(mem) => {
                 assert!(mem.addr().get().is_multiple_of(block.alignment));
                 let kept = block.bytes.min(bytes);
@@ -240,7 +299,12 @@ impl Model {
         }
         self.malloc.for_each_chunk(|_, _, state| in_use += usize::from(state == crate::arena::ChunkState::InUse));
         let mapped = self.malloc.mapped_stats().count;
-        assert_eq!(in_use + mapped, self.blocks.len(), "I10: every block is in use, and nothing else is");
+        let cached: usize = (0..self.threads.len()).map(|at| self.cache(at).count()).sum();
+        let waiting = self.malloc.depot_count();
+        assert_eq!(in_use + mapped, self.blocks.len() + cached + waiting, "I10: every chunk in use is somebody's");
+        if self.caching == Caching::Off {
+            assert_eq!(cached + waiting, 0, "I11: nothing is cached that must not be");
+        }
     }
 
     /// Frees everything; then no arena may hold more than its tops and the spare heaps.
@@ -249,6 +313,9 @@ impl Model {
         while !self.blocks.is_empty() {
             self.free(0);
             self.assert_consistent();
+        }
+        for at in 0..self.threads.len() {
+            self.malloc.flush_all(self.cache(at));
         }
         self.malloc.trim(0);
         self.assert_consistent();
@@ -263,8 +330,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_a_program_does_the_heap_stays_whole(script in prop::collection::vec(operations(), 1..300)) {
-        let mut model = Model::new();
+    fn whatever_a_program_does_the_heap_stays_whole(
+        script in prop::collection::vec(operations(), 1..300),
+        caching in prop_oneof![Just(Caching::On), Just(Caching::Shrunken), Just(Caching::Off)],
+    ) {
+        let mut model = Model::over(FakeOs::new(), caching);
         for operation in &script {
             model.apply(operation);
         }
@@ -304,19 +374,21 @@ fn full_tour() -> Vec<Operation> {
 
 #[test]
 fn any_single_refused_call_loses_nothing() {
-    let calls = {
-        let mut model = Model::new();
-        full_tour().iter().for_each(|operation| model.apply(operation));
-        let calls = model.os().take_log().len();
-        model.assert_returns_everything();
-        calls
-    };
-    assert!(calls > 100, "the tour makes {calls} calls");
-    for n in 1..=calls {
-        let mut model = Model::new();
-        model.os().refuse(Refuse::Nth(n));
-        full_tour().iter().for_each(|operation| model.apply(operation));
-        model.assert_returns_everything();
+    for caching in [Caching::On, Caching::Off] {
+        let calls = {
+            let mut model = Model::over(FakeOs::new(), caching);
+            full_tour().iter().for_each(|operation| model.apply(operation));
+            let calls = model.os().take_log().len();
+            model.assert_returns_everything();
+            calls
+        };
+        assert!(calls > 100, "the tour makes {calls} calls");
+        for n in 1..=calls {
+            let mut model = Model::over(FakeOs::new(), caching);
+            model.os().refuse(Refuse::Nth(n));
+            full_tour().iter().for_each(|operation| model.apply(operation));
+            model.assert_returns_everything();
+        }
     }
 }
 
@@ -375,7 +447,7 @@ fn the_main_arena_never_touches_the_break_when_it_may_not() {
 
 #[test]
 fn more_cores_do_not_mean_more_arenas_than_threads() {
-    let mut model = Model::over(FakeOs::new().with_cores(8));
+    let mut model = Model::over(FakeOs::new().with_cores(8), Caching::On);
     (0..3).for_each(|_| model.apply(&Operation::Attach));
     assert_eq!(model.malloc.arenas.iter().count(), 4);
 }

@@ -20,6 +20,10 @@ pub(crate) mod default {
     pub(crate) const TOP_PAD: usize = 128 << 10;
     /// Under steady growth the pad grows with the arena, up to this.
     pub(crate) const TOP_PAD_MAX: usize = 1 << 20;
+    /// Cached blocks of a size in a thread, as far as magazines are that long.
+    pub(crate) const TCACHE_COUNT: usize = 128;
+    /// Requests up to this are cached.
+    pub(crate) const TCACHE_MAX: usize = crate::class::MAX_REQUEST;
     /// Mapped chunks at one time.
     pub(crate) const MMAP_MAX: usize = 65_536;
 }
@@ -38,8 +42,10 @@ pub(crate) enum Param {
     Cores,
     /// Whether the main arena may use the program break.
     Brk,
-    /// glibc's number of cached blocks of a size; there is no cache yet, so this is accepted and changes nothing.
+    /// How many blocks of a size a thread may cache; 0: none.
     TcacheCount,
+    /// The largest request that is cached; 0: none is.
+    TcacheMax,
 }
 
 /// One row of the table.
@@ -67,7 +73,7 @@ const fn row(param: Param, name: &'static str, mallopt: i32, alias: &'static str
 }
 
 /// Every parameter.
-pub(crate) static TABLE: [Row; 10] = [
+pub(crate) static TABLE: [Row; 11] = [
     row(Param::TrimThreshold, "TRIM_THRESHOLD", -1, "MALLOC_TRIM_THRESHOLD_", 0, usize::MAX),
     row(Param::TopPad, "TOP_PAD", -2, "MALLOC_TOP_PAD_", 0, usize::MAX),
     row(Param::MmapThreshold, "MMAP_THRESHOLD", -3, "MALLOC_MMAP_THRESHOLD_", 0, usize::MAX),
@@ -83,6 +89,15 @@ pub(crate) static TABLE: [Row; 10] = [
         mallopt: None,
         least: 0,
         most: 65_535,
+    },
+    Row {
+        param: Param::TcacheMax,
+        name: "TCACHE_MAX",
+        alias: None,
+        is_tunable: true,
+        mallopt: None,
+        least: 0,
+        most: 4 << 20,
     },
     Row { param: Param::Cores, name: "CORES", alias: None, is_tunable: false, mallopt: None, least: 1, most: 4096 },
     Row { param: Param::Brk, name: "BRK", alias: None, is_tunable: false, mallopt: None, least: 0, most: 1 },
@@ -104,6 +119,7 @@ pub(crate) struct Params {
     cores: AtomicUsize,
     brk: AtomicUsize,
     tcache_count: AtomicUsize,
+    tcache_max: AtomicUsize,
     /// Whether one of the four thresholds was set by hand, which ends the moving rule.
     is_fixed: AtomicUsize,
     /// Whether `top_pad` was set by hand, which ends its growth.
@@ -122,7 +138,8 @@ impl Params {
             perturb: AtomicUsize::new(0),
             cores: AtomicUsize::new(0),
             brk: AtomicUsize::new(1),
-            tcache_count: AtomicUsize::new(0),
+            tcache_count: AtomicUsize::new(default::TCACHE_COUNT),
+            tcache_max: AtomicUsize::new(default::TCACHE_MAX),
             is_fixed: AtomicUsize::new(0),
             is_pad_fixed: AtomicUsize::new(0),
         }
@@ -142,6 +159,7 @@ impl Params {
             Param::Cores => &self.cores,
             Param::Brk => &self.brk,
             Param::TcacheCount => &self.tcache_count,
+            Param::TcacheMax => &self.tcache_max,
         }
     }
 

@@ -32,6 +32,12 @@ pub(crate) fn seal(address: usize, bits: u64) -> u64 {
     ((product >> 64) as u64 ^ product as u64) & SEAL_MASK
 }
 
+/// What links of cached blocks are masked with.
+#[inline]
+pub(crate) fn mask() -> usize {
+    KEYS[0].load(Ordering::Relaxed) as usize
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

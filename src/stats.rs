@@ -34,6 +34,8 @@ pub struct Stats {
     pub most_mapped_blocks: usize,
     /// The most memory in such mappings at one time.
     pub most_mapped: usize,
+    /// Memory of blocks that wait in the depot for any thread; part of [`in_use`](Self::in_use).
+    pub depot: usize,
     /// How often an arena has asked the system for more (a number).
     pub growths: usize,
     /// How often an arena has given something back (a number).
@@ -61,6 +63,7 @@ pub(crate) fn collect<O: Os>(malloc: &Malloc<O>) -> Stats {
         stats.contended += cell.contended();
     });
     stats.in_use = stats.system - stats.free - stats.top;
+    stats.depot = malloc.depot_bytes();
     let mapped = malloc.mapped_stats();
     stats.mapped_blocks = mapped.count;
     stats.mapped = mapped.bytes;

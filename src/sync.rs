@@ -7,7 +7,8 @@
 //!   0           free
 //!   1           held
 //!   2           held, and somebody may sleep on the word
-//!   FORK + n    held for a fork by OWNER, which has entered again n times; everybody else sleeps
+//!   FORK + n    held for a fork by OWNER, which has entered again n times; everybody else sleeps,
+//!               and says so by the bit SLEEPERS
 //! ```
 //!
 //! Between the moment our fork handler has taken every lock and the fork itself, handlers of other libraries still run,
@@ -34,6 +35,7 @@ const FREE: u32 = 0;
 const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 const FORK: u32 = 1 << 31;
+const SLEEPERS: u32 = 1 << 30;
 /// How often a thread looks again before it sleeps.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 100 };
 
@@ -116,7 +118,12 @@ impl FutexWord {
                 if self.try_enter_again(owner, me) {
                     return;
                 }
-                self.sleep(seen);
+                let asleep = seen | SLEEPERS;
+                if seen == asleep
+                    || self.word.compare_exchange(seen, asleep, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+                {
+                    self.sleep(asleep);
+                }
             } else if seen == FREE {
                 // Contended from the start: who slept here cannot know whether others still do.
                 if self.word.compare_exchange(FREE, CONTENDED, Ordering::Acquire, Ordering::Relaxed).is_ok() {
@@ -150,13 +157,16 @@ impl FutexWord {
     /// Turns a lock that the caller holds into one held for a fork.
     fn mark_for_fork(&self) {
         // An exchange, like every write to the word, so that the models know the order of all of them.
-        self.word.swap(FORK, Ordering::Relaxed);
+        if self.word.swap(FORK, Ordering::Relaxed) == CONTENDED {
+            self.word.fetch_or(SLEEPERS, Ordering::Relaxed);
+        }
     }
 
     /// Ends the fork state: in the parent it wakes who slept meanwhile, in the child there is nobody to wake.
     fn release_after_fork(&self) {
-        self.word.swap(FREE, Ordering::Release);
-        self.wake(u32::MAX >> 1);
+        if self.word.swap(FREE, Ordering::Release) & SLEEPERS != 0 {
+            self.wake(u32::MAX >> 1);
+        }
     }
 }
 

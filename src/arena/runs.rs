@@ -69,13 +69,15 @@ impl Arena {
         (size.get().checked_add(MIN_CHUNK), source.params.growth_pad(self.counts.system))
     }
 
-    fn count_growth(&mut self, len: usize) {
+    fn count_growth<O: Os>(&mut self, source: &Source<O>, len: usize) {
+        source.count_grown(len);
         self.counts.growths += usize::from(len > 0);
         self.counts.system += len;
         self.counts.most_system = self.counts.most_system.max(self.counts.system);
     }
 
-    fn count_trim(&mut self, len: usize) {
+    fn count_trim<O: Os>(&mut self, source: &Source<O>, len: usize) {
+        source.count_shrunk(len);
         self.counts.trims += 1;
         self.counts.system -= len;
     }
@@ -96,14 +98,14 @@ impl Arena {
         let (fence, end) = (brk.fence(), brk.end_address());
         match growth {
             Growth::Longer(len) => {
-                self.count_growth(len);
+                self.count_growth(source, len);
                 match fence {
                     Some(fence) => self.reopen::<O>(fence, end - len, end, Owner::Main),
                     None => self.top.set_end(end),
                 }
             }
             Growth::NewRun { start, len, clean } => {
-                self.count_growth(len);
+                self.count_growth(source, len);
                 self.retire_top::<O>();
                 if let Some(fence) = self.break_fence() {
                     fence.set_following_run(start);
@@ -156,7 +158,7 @@ impl Arena {
     ) -> Option<HeapPtr> {
         let before = heap.committed();
         heap.grow(source, from, need, pad).then(|| {
-            self.count_growth(heap.committed() - before);
+            self.count_growth(source, heap.committed() - before);
             heap
         })
     }
@@ -164,17 +166,17 @@ impl Arena {
     fn begin_heap<O: Os>(&mut self, source: &Source<O>, need: usize, pad: usize) -> bool {
         let Some(address) = self.address else { return false };
         let Some(heap) = HeapPtr::make(source, address, HeapPlan { prefix: 0, need, pad }) else { return false };
-        self.attach_heap::<O>(heap);
+        self.attach_heap(source, heap);
         true
     }
 
     /// Takes a new heap, and makes its run the one that grows.
-    pub(crate) fn attach_heap<O: Os>(&mut self, heap: HeapPtr) {
+    pub(crate) fn attach_heap<O: Os>(&mut self, source: &Source<O>, heap: HeapPtr) {
         self.retire_top::<O>();
         heap.set_next(self.heaps);
         self.heaps = Some(heap);
         self.counts.heaps += 1;
-        self.count_growth(heap.committed());
+        self.count_growth(source, heap.committed());
         let first = heap.first_chunk();
         self.top.set(first, ChunkSize::exact(heap.end().address() - first.address()), Owner::Heap, 0);
     }
@@ -194,7 +196,7 @@ impl Arena {
             }
         }
         self.counts.heaps -= 1;
-        self.count_trim(heap.committed());
+        self.count_trim(source, heap.committed());
         Release { heap: Some(heap.retire(source)) }
     }
 
@@ -299,7 +301,7 @@ impl Arena {
             self.bins.insert(free);
             return 0;
         };
-        self.count_trim(len);
+        self.count_trim(source, len);
         self.end_run::<O>(free.chunk(), end, free.owner());
         len
     }
@@ -325,7 +327,7 @@ impl Arena {
                     return (0, Release::NOTHING);
                 }
                 let end = brk.end_address();
-                self.count_trim(len);
+                self.count_trim(source, len);
                 self.top.set_end(end);
                 (len, Release::NOTHING)
             }
@@ -344,7 +346,7 @@ impl Arena {
                     return (0, Release::NOTHING);
                 }
                 let len = before - heap.committed();
-                self.count_trim(len);
+                self.count_trim(source, len);
                 self.top.set_end(heap.end().address());
                 (len, Release::NOTHING)
             }

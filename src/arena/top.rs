@@ -56,7 +56,7 @@ impl Top {
     }
 
     pub(super) fn set(&mut self, chunk: ChunkPtr, size: ChunkSize, owner: Owner, clean: usize) {
-        chunk.set_head(size, owner, true);
+        chunk.set_free_head(size, owner);
         let clean = clean.max(chunk.address() + MEM_OFFSET);
         self.0 = Some(Place { chunk, size, owner, clean });
     }
@@ -66,7 +66,7 @@ impl Top {
     fn check(&self) {
         if let Some(place) = self.0 {
             let head = place.chunk.head();
-            let is_own = head.is_some_and(|head| head.size() == Some(place.size) && head.prev_in_use());
+            let is_own = head.is_some_and(|head| head.size() == Some(place.size) && head.is_free());
             check!(is_own, TopOverwritten, place.chunk.mem().addr().get());
         }
     }

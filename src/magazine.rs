@@ -1,0 +1,248 @@
+//! Cached blocks, and magazines: lists of them that move as one.
+//!
+//! A cached block is in use as far as its arena knows. Its first two words, which are the user's at other times, say that
+//! it is cached, and link it to the next of its magazine:
+//!
+//! ```text
+//!    mem ->  | next block, masked    |      masked: xor with this block's page number and the process's secret
+//!            | cached: the address, masked with the secret |
+//!            | next magazine and count, masked             |      first block of a magazine in the depot only
+//! ```
+//!
+//! A link is read back only if it unmasks to an address that a block can have; all but one in two million random
+//! overwrites do not. The second word tells a double free at the next `free`. Both are cleared when a block is handed out
+//! or goes back to its arena, so that no address leaks, and so that no stale word is taken for the mark.
+//!
+//! # Safety
+//!
+//! The three words lie within any block: the smallest has 24 bytes. A block that is cached is nobody else's.
+#![allow(unsafe_code)]
+
+use core::ptr::NonNull;
+
+use crate::fatal::check;
+use crate::secret;
+use crate::size::ALIGNMENT;
+
+/// Bits that no block's address has: the alignment's, and those above user space.
+const IMPOSSIBLE: usize = !((1 << crate::arch::ADDRESS_BITS) - 1) | (ALIGNMENT - 1);
+const COUNT_SHIFT: u32 = 48;
+const _: () = assert!(crate::arch::ADDRESS_BITS <= COUNT_SHIFT);
+
+#[inline]
+fn word(mem: NonNull<u8>, index: usize) -> NonNull<usize> {
+    // SAFETY: one of the first three words of a block.
+    unsafe { mem.cast::<usize>().add(index) }
+}
+
+#[inline]
+fn load(mem: NonNull<u8>, index: usize) -> usize {
+    // SAFETY: a word of a block that the caller has.
+    unsafe { word(mem, index).read() }
+}
+
+#[inline]
+fn store(mem: NonNull<u8>, index: usize, value: usize) {
+    // SAFETY: as for `load`.
+    unsafe { word(mem, index).write(value) }
+}
+
+#[inline]
+fn mask(mem: NonNull<u8>) -> usize {
+    mem.addr().get() >> 12 ^ secret::mask()
+}
+
+#[inline]
+fn mark(mem: NonNull<u8>) -> usize {
+    mem.addr().get() ^ secret::mask().rotate_left(32)
+}
+
+/// Whether the block says that it is cached: if so it is, and freeing it once more is misuse.
+#[inline]
+pub(crate) fn is_cached(mem: NonNull<u8>) -> bool {
+    load(mem, 1) == mark(mem)
+}
+
+/// The block is neither cached nor free any more, or is about to go to its arena.
+#[inline]
+pub(crate) fn clear(mem: NonNull<u8>) {
+    store(mem, 0, 0);
+    store(mem, 1, 0);
+}
+
+/// A list of cached blocks of one class.
+#[derive(Debug, Default)]
+pub(crate) struct Magazine {
+    first: Option<NonNull<u8>>,
+    count: u32,
+}
+
+// SAFETY: cached blocks are whoever's the magazine is.
+unsafe impl Send for Magazine {}
+
+impl Magazine {
+    pub(crate) const EMPTY: Self = Self { first: None, count: 0 };
+
+    /// How many blocks it holds.
+    #[inline]
+    pub(crate) fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Adds a block. The list is whole at every moment, as a fork in another thread would find it.
+    #[inline]
+    pub(crate) fn push(&mut self, mem: NonNull<u8>) {
+        store(mem, 0, self.first.map_or(0, |first| first.addr().get()) ^ mask(mem));
+        store(mem, 1, mark(mem));
+        self.first = Some(mem);
+        self.count += 1;
+    }
+
+    /// Takes a block out, cleared; an overwritten link ends the process.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<NonNull<u8>> {
+        let mem = self.first?;
+        let next = load(mem, 0) ^ mask(mem);
+        check!(next & IMPOSSIBLE == 0, CachedLinkOverwritten, mem.addr().get());
+        self.first = NonNull::new(mem.as_ptr().with_addr(next));
+        self.count -= 1;
+        clear(mem);
+        Some(mem)
+    }
+
+    /// Takes everything.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        core::mem::take(self)
+    }
+
+    /// A magazine that another process's thread may have been busy with: as much of it as is beyond doubt, but at most
+    /// `most` blocks. The rest is lost.
+    pub(crate) fn recovered(&mut self, most: usize) -> Self {
+        let mut whole = Self::EMPTY;
+        let mut next = self.take().first;
+        while let Some(mem) = next.filter(|&mem| is_cached(mem) && whole.count() < most) {
+            let link = load(mem, 0) ^ mask(mem);
+            if link & IMPOSSIBLE != 0 {
+                break;
+            }
+            next = NonNull::new(mem.as_ptr().with_addr(link));
+            whole.push(mem);
+        }
+        whole
+    }
+}
+
+/// Magazines of one class on top of each other; the first block of each leads to the next.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    top: Magazine,
+}
+
+impl Stack {
+    pub(crate) const EMPTY: Self = Self { top: Magazine::EMPTY };
+
+    pub(crate) fn push(&mut self, magazine: Magazine) {
+        if let Some(first) = magazine.first {
+            let below = self.top.first.map_or(0, |below| below.addr().get()) | self.top.count() << COUNT_SHIFT;
+            store(first, 2, below ^ mask(first));
+            self.top = magazine;
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Magazine> {
+        let magazine = self.top.take();
+        let first = magazine.first?;
+        let below = load(first, 2) ^ mask(first);
+        let address = below & ((1 << COUNT_SHIFT) - 1);
+        check!(address & IMPOSSIBLE == 0, CachedLinkOverwritten, first.addr().get());
+        store(first, 2, 0);
+        self.top =
+            Magazine { first: NonNull::new(first.as_ptr().with_addr(address)), count: (below >> COUNT_SHIFT) as u32 };
+        Some(magazine)
+    }
+}
+
+#[cfg(test)]
+impl Stack {
+    /// Blocks of all magazines.
+    pub(crate) fn count(&mut self) -> usize {
+        let magazines: std::vec::Vec<Magazine> = core::iter::from_fn(|| self.pop()).collect();
+        let count = magazines.iter().map(Magazine::count).sum();
+        magazines.into_iter().rev().for_each(|magazine| self.push(magazine));
+        count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[repr(align(16))]
+    #[derive(Clone, Copy)]
+    struct Block {
+        _words: [u64; 4],
+    }
+
+    fn mems(blocks: &mut [Block]) -> Vec<NonNull<u8>> {
+        blocks.iter_mut().map(|block| NonNull::from(block).cast()).collect()
+    }
+
+    #[test]
+    fn blocks_come_back_last_in_first_out_and_cleared() {
+        let mut blocks = [Block { _words: [7; 4] }; 5];
+        let mems = mems(&mut blocks);
+        let mut magazine = Magazine::EMPTY;
+        mems.iter().for_each(|&mem| magazine.push(mem));
+        assert!(mems.iter().all(|&mem| is_cached(mem)));
+        let popped: Vec<_> = core::iter::from_fn(|| magazine.pop()).collect();
+        assert!(popped.iter().rev().eq(&mems));
+        assert!(mems.iter().all(|&mem| !is_cached(mem) && load(mem, 0) == 0 && load(mem, 1) == 0));
+    }
+
+    #[test]
+    fn a_stack_returns_whole_magazines() {
+        let mut blocks = [Block { _words: [0; 4] }; 6];
+        let mems = mems(&mut blocks);
+        let mut stack = Stack::EMPTY;
+        for pair in mems.chunks(2) {
+            let mut magazine = Magazine::EMPTY;
+            pair.iter().for_each(|&mem| magazine.push(mem));
+            stack.push(magazine);
+        }
+        for pair in mems.chunks(2).rev() {
+            let mut magazine = stack.pop().expect("three were pushed");
+            assert_eq!(magazine.count(), 2);
+            assert_eq!([magazine.pop(), magazine.pop()], [Some(pair[1]), Some(pair[0])]);
+        }
+        assert!(stack.pop().is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "the link of a cached block was overwritten")]
+    fn an_overwritten_link_is_found() {
+        let mut blocks = [Block { _words: [0; 4] }; 2];
+        let mems = mems(&mut blocks);
+        let mut magazine = Magazine::EMPTY;
+        mems.iter().for_each(|&mem| magazine.push(mem));
+        store(mems[1], 0, 0x4141_4141_4141_4141);
+        magazine.pop();
+    }
+
+    #[test]
+    fn of_a_magazine_in_doubt_the_sound_part_is_recovered() {
+        let mut blocks = [Block { _words: [0; 4] }; 4];
+        let mems = mems(&mut blocks);
+        let mut magazine = Magazine::EMPTY;
+        mems.iter().for_each(|&mem| magazine.push(mem));
+        magazine.count = 77;
+        clear(mems[1]);
+        assert_eq!(magazine.recovered(64).count(), 2);
+    }
+}

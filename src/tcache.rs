@@ -1,0 +1,308 @@
+//! Thread caches: what a thread allocates and frees most of the time touches nothing else.
+//!
+//! For each class a thread has two magazines. It takes from the *loaded* one and puts into it; when that is empty or full
+//! the *spare* one takes its place. Only when both are empty or both are full does the thread turn to the depot, so that a
+//! thread at the border between two magazines goes there once in a magazine, not once in a block:
+//!
+//! ```text
+//!   allocate <-- loaded --> free          empty: swap with spare, else a magazine of the depot's, else a batch of
+//!                  ^                              chunks from an arena (1, then 2, 4 ... up to a magazine)
+//!                  v                      full:  swap with spare; a full spare goes to the depot, else to the arenas
+//!                spare
+//! ```
+//!
+//! A cache is a mapping of its own, two pages long. It outlives its thread: the next thread takes it over, and what it
+//! still holds, which is nothing after an orderly end, and whatever was there when the process forked.
+//!
+//! # Safety
+//!
+//! A cache belongs to one thread at a time: the one that has exchanged `owned` from false to true.
+#![allow(unsafe_code)]
+
+use core::cell::UnsafeCell;
+use core::ptr::NonNull;
+
+use crate::arenas::ArenaCell;
+use crate::class::{self, CLASSES, Class};
+use crate::magazine::Magazine;
+use crate::os::Os;
+use crate::publish::{Node, Published};
+use crate::size::round_up;
+use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+/// Bytes of spare magazines that a thread may keep; what is beyond goes to the depot.
+const SPARE_BYTES: usize = 64 << 10;
+
+/// The cached blocks of one class.
+#[derive(Debug)]
+struct Shelf {
+    loaded: Magazine,
+    spare: Magazine,
+    /// Blocks that a magazine may hold; 0 when nothing is to be cached.
+    capacity: u16,
+    /// How many chunks the next miss asks an arena for.
+    batch: u16,
+}
+
+impl Shelf {
+    const EMPTY: Self = Self { loaded: Magazine::EMPTY, spare: Magazine::EMPTY, capacity: 0, batch: 1 };
+}
+
+/// What a thread has cached, and its arena.
+#[derive(Debug)]
+pub(crate) struct ThreadCache {
+    shelves: [Shelf; CLASSES],
+    arena: &'static ArenaCell,
+    /// Bytes of all spare magazines.
+    spare_bytes: usize,
+}
+
+impl ThreadCache {
+    fn new(arena: &'static ArenaCell) -> Self {
+        Self { shelves: [const { Shelf::EMPTY }; CLASSES], arena, spare_bytes: 0 }
+    }
+
+    /// The thread's arena.
+    #[inline]
+    pub(crate) fn arena(&self) -> &'static ArenaCell {
+        self.arena
+    }
+
+    pub(crate) fn set_arena(&mut self, arena: &'static ArenaCell) {
+        self.arena = arena;
+    }
+
+    /// Lets a class keep up to `blocks` blocks of requests up to `bytes`; 0 of either keeps none.
+    pub(crate) fn set_limits(&mut self, blocks: usize, bytes: usize) {
+        let largest = Class::of_request(bytes.min(class::MAX_REQUEST)).filter(|_| bytes > 0);
+        for class in Class::all() {
+            let half = blocks.div_ceil(2).min(class.magazine());
+            let is_cached = largest.is_some_and(|largest| class.index() <= largest.index());
+            self.shelves[class.index()].capacity = if is_cached { half as u16 } else { 0 };
+        }
+    }
+
+    #[inline]
+    fn shelf(&mut self, class: Class) -> &mut Shelf {
+        &mut self.shelves[class.index()]
+    }
+
+    /// A cached block of `class`, if the loaded magazine has one.
+    #[inline]
+    pub(crate) fn pop(&mut self, class: Class) -> Option<NonNull<u8>> {
+        self.shelf(class).loaded.pop()
+    }
+
+    /// Caches a block of `class`; `false`, and nothing is done, when the loaded magazine is full.
+    #[inline]
+    pub(crate) fn push(&mut self, class: Class, mem: NonNull<u8>) -> bool {
+        let shelf = self.shelf(class);
+        let has_room = shelf.loaded.count() < usize::from(shelf.capacity);
+        if has_room {
+            shelf.loaded.push(mem);
+        }
+        has_room
+    }
+
+    /// Whether blocks of `class` are cached at all.
+    pub(crate) fn keeps(&self, class: Class) -> bool {
+        self.shelves[class.index()].capacity > 0
+    }
+
+    /// The loaded magazine is empty: the spare one takes its place. `false` when that is empty too.
+    pub(crate) fn load_spare(&mut self, class: Class) -> bool {
+        let shelf = self.shelf(class);
+        if shelf.spare.is_empty() {
+            return false;
+        }
+        let bytes = shelf.spare.count() * class.chunk().get();
+        shelf.loaded = shelf.spare.take();
+        self.spare_bytes -= bytes;
+        true
+    }
+
+    /// The loaded magazine is empty: this one takes its place.
+    pub(crate) fn load(&mut self, class: Class, magazine: Magazine) {
+        debug_assert!(self.shelf(class).loaded.is_empty());
+        self.shelf(class).loaded = magazine;
+    }
+
+    /// How many chunks to ask an arena for: twice as many as the last time, up to a magazine.
+    pub(crate) fn next_batch(&mut self, class: Class) -> usize {
+        let shelf = self.shelf(class);
+        let batch = shelf.batch.min(shelf.capacity).max(1);
+        shelf.batch = (batch * 2).min(class.magazine() as u16);
+        usize::from(batch)
+    }
+
+    /// The loaded magazine is full: it becomes the spare one. What was spare, or would be too much, is the caller's.
+    pub(crate) fn set_loaded_aside(&mut self, class: Class) -> Magazine {
+        let chunk = class.chunk().get();
+        let spare_bytes = self.spare_bytes;
+        let shelf = self.shelf(class);
+        let full = shelf.loaded.take();
+        let old = shelf.spare.take();
+        let bytes = full.count() * chunk;
+        let left = spare_bytes - old.count() * chunk;
+        if old.is_empty() && left + bytes > SPARE_BYTES {
+            return full;
+        }
+        shelf.spare = full;
+        self.spare_bytes = left + bytes;
+        old
+    }
+
+    /// Takes everything out, a magazine at a time.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(Class, Magazine)) {
+        for class in Class::all() {
+            let shelf = self.shelf(class);
+            shelf.batch = 1;
+            let magazines = [shelf.loaded.take(), shelf.spare.take()];
+            magazines.into_iter().filter(|magazine| !magazine.is_empty()).for_each(|magazine| each(class, magazine));
+        }
+        self.spare_bytes = 0;
+    }
+
+    /// Makes a cache whole that another thread may have been busy with when the process forked.
+    fn recover(&mut self) {
+        self.spare_bytes = 0;
+        for class in Class::all() {
+            let shelf = self.shelf(class);
+            let most = class.magazine();
+            shelf.loaded = shelf.loaded.recovered(most);
+            shelf.spare = shelf.spare.recovered(most);
+            self.spare_bytes += self.shelves[class.index()].spare.count() * class.chunk().get();
+        }
+    }
+
+    /// Bytes of everything cached.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.shelves.iter().map(|shelf| shelf.loaded.count() + shelf.spare.count()).sum()
+    }
+}
+
+/// A cache and who has it.
+#[derive(Debug)]
+pub(crate) struct CacheCell {
+    cache: UnsafeCell<ThreadCache>,
+    /// Acquire and release: the cache's contents go with it.
+    owned: AtomicBool,
+    /// It may be in any state: its thread was left behind by a fork.
+    in_doubt: AtomicBool,
+    older: AtomicPtr<CacheCell>,
+}
+
+// SAFETY: `cache` is reached through a `CachePtr` only, of which the owner has the only one.
+unsafe impl Sync for CacheCell {}
+
+impl Node for CacheCell {
+    fn older(&self) -> &AtomicPtr<Self> {
+        &self.older
+    }
+}
+
+/// The right to use a cache, for the thread that owns it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CachePtr(&'static CacheCell);
+
+impl CachePtr {
+    /// As what a thread's slot holds.
+    pub(crate) fn address(self) -> *mut u8 {
+        core::ptr::from_ref(self.0).cast_mut().cast()
+    }
+
+    /// The cache that the calling thread's slot holds.
+    ///
+    /// # Safety
+    ///
+    /// - `address` is a [`CachePtr::address`] that this thread has stored and not given back since.
+    #[inline]
+    pub(crate) unsafe fn from_address(address: *mut u8) -> Self {
+        // SAFETY: cells are never unmapped.
+        Self(unsafe { &*address.cast() })
+    }
+
+    /// The cache itself.
+    ///
+    /// # Safety
+    ///
+    /// - The calling thread owns it, and has no other reference to it.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "the owner is the only one who gets here")]
+    pub(crate) unsafe fn cache(&self) -> &mut ThreadCache {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *self.0.cache.get() }
+    }
+
+    /// Gives it back, for another thread.
+    pub(crate) fn release(self) {
+        self.0.owned.store(false, Ordering::Release);
+    }
+}
+
+/// All thread caches that there have ever been.
+#[derive(Debug)]
+pub(crate) struct Caches {
+    published: Published<CacheCell>,
+}
+
+impl Caches {
+    pub(crate) const fn new() -> Self {
+        Self { published: Published::new() }
+    }
+
+    /// A cache for a thread of `arena`: one that nobody owns, or a new one. `None` when there is no memory.
+    pub(crate) fn acquire<O: Os>(&self, os: &O, arena: &'static ArenaCell) -> Option<CachePtr> {
+        let cache = self.idle().next().or_else(|| self.make(os, arena))?;
+        // SAFETY: acquired in the line above, and used by nobody else until it is returned.
+        unsafe { cache.cache() }.set_arena(arena);
+        Some(cache)
+    }
+
+    /// The caches that nobody owns, each acquired for as long as the caller has it.
+    pub(crate) fn idle(&self) -> impl Iterator<Item = CachePtr> {
+        self.published.iter().filter_map(|cell| {
+            let is_free = !cell.owned.load(Ordering::Relaxed)
+                && cell.owned.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+            if !is_free {
+                return None;
+            }
+            let cache = CachePtr(cell);
+            if cell.in_doubt.swap(false, Ordering::Relaxed) {
+                // SAFETY: acquired above.
+                unsafe { cache.cache() }.recover();
+            }
+            Some(cache)
+        })
+    }
+
+    fn make<O: Os>(&self, os: &O, arena: &'static ArenaCell) -> Option<CachePtr> {
+        let place = os.map(round_up(size_of::<CacheCell>(), os.page_len())?)?.cast::<CacheCell>();
+        let cell = CacheCell {
+            cache: UnsafeCell::new(ThreadCache::new(arena)),
+            owned: AtomicBool::new(true),
+            in_doubt: AtomicBool::new(false),
+            older: AtomicPtr::new(core::ptr::null_mut()),
+        };
+        // SAFETY: a fresh mapping, long enough and aligned to a page.
+        unsafe { place.write(cell) };
+        // SAFETY: written in the line above, and never unmapped.
+        let cell: &'static CacheCell = unsafe { place.as_ref() };
+        self.published.publish(cell);
+        Some(CachePtr(cell))
+    }
+
+    /// In the child of a fork: every cache but `own` is nobody's now, in whatever state its thread had left it.
+    pub(crate) fn orphan_all_but(&self, own: Option<CachePtr>) {
+        for cell in self.published.iter() {
+            if own.is_some_and(|own| core::ptr::eq(own.0, cell)) {
+                continue;
+            }
+            if cell.owned.load(Ordering::Relaxed) {
+                cell.in_doubt.store(true, Ordering::Relaxed);
+                cell.owned.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+}
