@@ -38,6 +38,15 @@ fn or_enomem(mem: Option<NonNull<u8>>) -> *mut c_void {
 /// `bytes` bytes; `NULL` and `ENOMEM` when there are none.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn malloc(bytes: usize) -> *mut c_void {
+    match global::allocate_fast(bytes) {
+        Some(mem) => mem.as_ptr().cast(),
+        None => malloc_slow(bytes),
+    }
+}
+
+/// The rest of [`malloc`], out of its way.
+#[inline(never)]
+extern "C" fn malloc_slow(bytes: usize) -> *mut c_void {
     or_enomem(allocate(bytes, ALIGNMENT, Contents::Any))
 }
 
@@ -84,7 +93,9 @@ pub(crate) unsafe extern "C" fn reallocarray(mem: *mut c_void, count: usize, len
 /// - `mem` is null or a block of this allocator.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn free(mem: *mut c_void) {
-    if let Some(block) = NonNull::new(mem.cast()) {
+    if let Some(block) = NonNull::new(mem.cast())
+        && !global::free_fast(block)
+    {
         global::free(block);
     }
 }

@@ -101,6 +101,13 @@ impl Head {
         if bytes >= MIN_CHUNK { Some(ChunkSize::exact(bytes)) } else { None }
     }
 
+    /// The size in bytes if this is the head of a chunk of an arena that is in use: neither free nor mapped.
+    #[inline]
+    pub(crate) fn size_in_use(self) -> Option<usize> {
+        let is_other = self.0 & (Self::FREE | Self::MAPPED) != 0;
+        if is_other { None } else { Some((self.0 & Self::SIZE) as usize) }
+    }
+
     #[inline]
     pub(crate) fn prev_in_use(self) -> bool {
         self.0 & Self::PREV_IN_USE != 0

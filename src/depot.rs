@@ -8,8 +8,6 @@
 //! What it holds is bounded in bytes: by 1 MiB, or a sixteenth of what the arenas have. A magazine that does not fit goes
 //! to the arenas. A depot lock and an arena's are never held together.
 
-use crossbeam_utils::CachePadded;
-
 use crate::class::{CLASSES, Class};
 use crate::magazine::{Magazine, Stack};
 use crate::sync::Mutex;
@@ -23,7 +21,7 @@ const SHARE: usize = 16;
 /// The magazines of every class.
 #[derive(Debug)]
 pub(crate) struct Depot {
-    stacks: [CachePadded<Mutex<Stack>>; CLASSES],
+    stacks: [Mutex<Stack>; CLASSES],
     /// Bytes of all blocks here. Relaxed: a bound that may be missed by a magazine or two.
     bytes: AtomicUsize,
 }
@@ -34,10 +32,7 @@ fn bytes_of(class: Class, magazine: &Magazine) -> usize {
 
 impl Depot {
     pub(crate) const fn new() -> Self {
-        Self {
-            stacks: [const { CachePadded::new(<Mutex<Stack>>::new(Stack::EMPTY)) }; CLASSES],
-            bytes: AtomicUsize::new(0),
-        }
+        Self { stacks: [const { <Mutex<Stack>>::new(Stack::EMPTY) }; CLASSES], bytes: AtomicUsize::new(0) }
     }
 
     /// Bytes of all blocks here.

@@ -28,10 +28,10 @@ use core::ptr::{self, NonNull};
 use crate::arch;
 use crate::class::Class;
 use crate::environment;
-use crate::fatal::check;
 use crate::heap::{HeapTable, TABLE_SLOTS, TableWords};
 use crate::magazine;
 use crate::malloc::{Contents, Malloc};
+use crate::options::Param;
 #[cfg(not(test))]
 use crate::os::Os;
 use crate::os::linux::Linux;
@@ -257,8 +257,20 @@ unsafe extern "C" fn after_fork_in_child() {
     unsafe { after_fork_in_parent() };
 }
 
+/// The fast path of a request: a cached block of a small class, or `None` when it takes more than that.
+#[inline(always)]
+pub(crate) fn allocate_fast(bytes: usize) -> Option<NonNull<u8>> {
+    let class = Class::of_small_request(bytes)?;
+    let Slot::Live(cache) = Slot::get() else { return None };
+    if MALLOC.source.params.get(Param::Perturb) != 0 {
+        return None;
+    }
+    // SAFETY: this thread's cache; the reference ends with the call.
+    unsafe { cache.cache() }.pop(class)
+}
+
 /// `bytes` of memory for the calling thread, at a multiple of `alignment`, a power of two.
-#[inline]
+#[inline(never)]
 pub(crate) fn allocate(bytes: usize, alignment: usize, contents: Contents) -> Option<NonNull<u8>> {
     if alignment <= ALIGNMENT
         && let Some(class) = Class::of_request(bytes)
@@ -301,7 +313,7 @@ fn empty_caches() {
 }
 
 /// Takes a block back.
-#[inline]
+#[inline(never)]
 pub(crate) fn free(mem: NonNull<u8>) {
     match Slot::get() {
         // SAFETY: this thread's cache; the reference ends with the call.
@@ -310,18 +322,31 @@ pub(crate) fn free(mem: NonNull<u8>) {
     }
 }
 
-/// Takes a block back whose request is known: if that has a class, the block's head is not looked at.
-#[inline]
-fn free_of_layout(mem: NonNull<u8>, layout: Layout) {
-    if layout.align() <= ALIGNMENT
-        && let Some(class) = Class::of_request(layout.size())
-        && let Slot::Live(cache) = Slot::get()
-    {
-        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
-        // SAFETY: this thread's cache; the reference ends with the call.
-        return MALLOC.put_cached(unsafe { cache.cache() }, class, mem);
+/// The fast path of a free: a small block is put into the cache. `false`, and nothing is done, when it takes more.
+#[inline(always)]
+pub(crate) fn free_fast(mem: NonNull<u8>) -> bool {
+    let Slot::Live(cache) = Slot::get() else { return false };
+    let Some(class) = MALLOC.small_class_of(mem) else { return false };
+    if magazine::is_cached(mem) || MALLOC.source.params.get(Param::Perturb) != 0 {
+        return false;
     }
-    free(mem);
+    // SAFETY: this thread's cache; the reference ends with the call.
+    unsafe { cache.cache() }.push(class, mem)
+}
+
+/// As [`free_fast`], when the request is known and so the class: the block's head is not looked at.
+#[inline(always)]
+fn free_of_layout_fast(mem: NonNull<u8>, layout: Layout) -> bool {
+    if layout.align() > ALIGNMENT {
+        return false;
+    }
+    let Some(class) = Class::of_small_request(layout.size()) else { return false };
+    let Slot::Live(cache) = Slot::get() else { return false };
+    if magazine::is_cached(mem) || MALLOC.source.params.get(Param::Perturb) != 0 {
+        return false;
+    }
+    // SAFETY: this thread's cache; the reference ends with the call.
+    unsafe { cache.cache() }.push(class, mem)
 }
 
 /// Makes a block of the calling process longer or shorter; see [`Malloc::reallocate`].
@@ -371,6 +396,11 @@ fn or_null(mem: Option<NonNull<u8>>) -> *mut u8 {
 unsafe impl GlobalAlloc for Heapwright {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.align() <= ALIGNMENT
+            && let Some(mem) = allocate_fast(layout.size())
+        {
+            return mem.as_ptr();
+        }
         or_null(allocate(layout.size(), layout.align(), Contents::Any))
     }
 
@@ -381,8 +411,10 @@ unsafe impl GlobalAlloc for Heapwright {
 
     #[inline]
     unsafe fn dealloc(&self, mem: *mut u8, layout: Layout) {
-        if let Some(mem) = NonNull::new(mem) {
-            free_of_layout(mem, layout);
+        if let Some(mem) = NonNull::new(mem)
+            && !free_of_layout_fast(mem, layout)
+        {
+            free(mem);
         }
     }
 

@@ -353,8 +353,10 @@ impl<O: Os> Malloc<O> {
         let new_class = Class::of_request(bytes).filter(|_| alignment <= ALIGNMENT);
         let old_class = Class::of_chunk(claimed.size).filter(|_| claimed.owner != Owner::Mapped);
         let moved = match (old_class, new_class) {
-            (Some(old), Some(new)) if old == new => return Some(mem),
-            (Some(_), Some(new)) if cache.keeps(new) => self.allocate_cached(cache, new, Contents::Any),
+            (Some(old), Some(new)) if old == new && old.is_small() => return Some(mem),
+            (Some(old), Some(new)) if old.is_small() && new.is_small() && cache.keeps(new) => {
+                self.allocate_cached(cache, new, Contents::Any)
+            }
             (_, new_class) => {
                 if let Some(same) = self.resize(claimed, bytes, alignment)? {
                     return Some(same);
@@ -436,6 +438,19 @@ impl<O: Os> Malloc<O> {
             Some(block) => Some(block.chunk.mem()),
             None => self.allocate_elsewhere(home, class.chunk(), Contents::Any),
         }
+    }
+
+    /// The class of a block that lies in an arena and is small, if its head is in order; `None` for anything else, which
+    /// takes a closer look.
+    #[inline(always)]
+    pub(crate) fn small_class_of(&self, mem: NonNull<u8>) -> Option<Class> {
+        if !mem.addr().get().is_multiple_of(ALIGNMENT) {
+            return None;
+        }
+        // SAFETY: aligned, and a caller passes what it was handed out: there is a head before it.
+        #[allow(unsafe_code)]
+        let chunk = unsafe { ChunkPtr::from_mem(mem) };
+        Class::of_small_chunk(chunk.head()?.size_in_use()?)
     }
 
     /// Takes a block back, into the cache if it has a class.
