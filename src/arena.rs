@@ -244,11 +244,9 @@ impl Arena {
     #[inline]
     fn in_use(&self, chunk: ChunkPtr) -> (Head, ChunkSize) {
         let mem = chunk.mem().addr().get();
-        let Some((head, size)) = chunk.head().and_then(|head| Some((head, head.size()?))) else {
-            // It was sealed a moment ago, without the lock: another thread has freed it since.
-            fatal(Misuse::DoubleFree, mem);
-        };
-        check!(!head.is_free(), DoubleFree, mem);
+        // Its seal was right a moment ago, without the lock; if it is no head now, another thread has freed it since.
+        let head = chunk.head_unchecked();
+        let Some(size) = head.size().filter(|_| !head.is_free()) else { fatal(Misuse::DoubleFree, mem) };
         let Some(next_head) = chunk.next(size).head() else { fatal(Misuse::NextHeadOverwritten, mem) };
         check!(next_head.prev_in_use(), DoubleFree, mem);
         (head, size)

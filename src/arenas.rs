@@ -305,7 +305,7 @@ impl Arenas {
         heap.set_arena(cell.address());
         let mut arena = cell.arena.lock();
         arena.set_address(cell.address());
-        arena.attach_heap(source, heap);
+        arena.attach_heap::<O>(heap);
         drop(arena);
         Some(cell)
     }

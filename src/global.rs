@@ -323,6 +323,7 @@ pub(crate) fn free(mem: NonNull<u8>) {
 }
 
 /// The fast path of a free: a small block is put into the cache. `false`, and nothing is done, when it takes more.
+#[cfg(any(feature = "preload", feature = "override"))]
 #[inline(always)]
 pub(crate) fn free_fast(mem: NonNull<u8>) -> bool {
     let Slot::Live(cache) = Slot::get() else { return false };

@@ -442,6 +442,7 @@ impl<O: Os> Malloc<O> {
 
     /// The class of a block that lies in an arena and is small, if its head is in order; `None` for anything else, which
     /// takes a closer look.
+    #[cfg(any(feature = "preload", feature = "override"))]
     #[inline(always)]
     pub(crate) fn small_class_of(&self, mem: NonNull<u8>) -> Option<Class> {
         if !mem.addr().get().is_multiple_of(ALIGNMENT) {
@@ -491,10 +492,10 @@ impl<O: Os> Malloc<O> {
 
     /// A magazine that its thread does not need: to the depot, or to the arenas.
     pub(crate) fn put_away(&self, class: Class, magazine: Magazine) {
-        if !magazine.is_empty() {
-            if let Some(magazine) = self.depot.put(class, magazine, self.source.system()) {
-                self.flush(magazine);
-            }
+        if !magazine.is_empty()
+            && let Some(magazine) = self.depot.put(class, magazine)
+        {
+            self.flush(magazine);
         }
     }
 

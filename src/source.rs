@@ -26,8 +26,6 @@ pub(crate) struct Source<O> {
     /// Where the next heap would fit if nothing else were there: just below the one before.
     next_heap: AtomicUsize,
     unreleased: AtomicPtr<Unreleased>,
-    /// Usable bytes of all arenas. Relaxed: a measure for bounds.
-    system: AtomicUsize,
 }
 
 /// A range that the system refused to take back (unmapping the middle of a mapping needs a mapping more).
@@ -49,23 +47,7 @@ impl<O: Os> Source<O> {
             heaps,
             next_heap: AtomicUsize::new(0),
             unreleased: AtomicPtr::new(ptr::null_mut()),
-            system: AtomicUsize::new(0),
         }
-    }
-
-    /// Usable bytes that all arenas together have from the system.
-    pub(crate) fn system(&self) -> usize {
-        self.system.load(Ordering::Relaxed)
-    }
-
-    /// An arena has become larger by `len` bytes.
-    pub(crate) fn count_grown(&self, len: usize) {
-        self.system.fetch_add(len, Ordering::Relaxed);
-    }
-
-    /// An arena has become smaller by `len` bytes.
-    pub(crate) fn count_shrunk(&self, len: usize) {
-        self.system.fetch_sub(len, Ordering::Relaxed);
     }
 
     /// Reserves a heap of at least `least` bytes, aligned to the heap length, and as long as that if the system lets us.

@@ -69,15 +69,13 @@ impl Arena {
         (size.get().checked_add(MIN_CHUNK), source.params.growth_pad(self.counts.system))
     }
 
-    fn count_growth<O: Os>(&mut self, source: &Source<O>, len: usize) {
-        source.count_grown(len);
+    fn count_growth(&mut self, len: usize) {
         self.counts.growths += usize::from(len > 0);
         self.counts.system += len;
         self.counts.most_system = self.counts.most_system.max(self.counts.system);
     }
 
-    fn count_trim<O: Os>(&mut self, source: &Source<O>, len: usize) {
-        source.count_shrunk(len);
+    fn count_trim(&mut self, len: usize) {
         self.counts.trims += 1;
         self.counts.system -= len;
     }
@@ -98,14 +96,14 @@ impl Arena {
         let (fence, end) = (brk.fence(), brk.end_address());
         match growth {
             Growth::Longer(len) => {
-                self.count_growth(source, len);
+                self.count_growth(len);
                 match fence {
                     Some(fence) => self.reopen::<O>(fence, end - len, end, Owner::Main),
                     None => self.top.set_end(end),
                 }
             }
             Growth::NewRun { start, len, clean } => {
-                self.count_growth(source, len);
+                self.count_growth(len);
                 self.retire_top::<O>();
                 if let Some(fence) = self.break_fence() {
                     fence.set_following_run(start);
@@ -158,7 +156,7 @@ impl Arena {
     ) -> Option<HeapPtr> {
         let before = heap.committed();
         heap.grow(source, from, need, pad).then(|| {
-            self.count_growth(source, heap.committed() - before);
+            self.count_growth(heap.committed() - before);
             heap
         })
     }
@@ -166,17 +164,17 @@ impl Arena {
     fn begin_heap<O: Os>(&mut self, source: &Source<O>, need: usize, pad: usize) -> bool {
         let Some(address) = self.address else { return false };
         let Some(heap) = HeapPtr::make(source, address, HeapPlan { prefix: 0, need, pad }) else { return false };
-        self.attach_heap(source, heap);
+        self.attach_heap::<O>(heap);
         true
     }
 
     /// Takes a new heap, and makes its run the one that grows.
-    pub(crate) fn attach_heap<O: Os>(&mut self, source: &Source<O>, heap: HeapPtr) {
+    pub(crate) fn attach_heap<O: Os>(&mut self, heap: HeapPtr) {
         self.retire_top::<O>();
         heap.set_next(self.heaps);
         self.heaps = Some(heap);
         self.counts.heaps += 1;
-        self.count_growth(source, heap.committed());
+        self.count_growth(heap.committed());
         let first = heap.first_chunk();
         self.top.set(first, ChunkSize::exact(heap.end().address() - first.address()), Owner::Heap, 0);
     }
@@ -196,7 +194,7 @@ impl Arena {
             }
         }
         self.counts.heaps -= 1;
-        self.count_trim(source, heap.committed());
+        self.count_trim(heap.committed());
         Release { heap: Some(heap.retire(source)) }
     }
 
@@ -301,7 +299,7 @@ impl Arena {
             self.bins.insert(free);
             return 0;
         };
-        self.count_trim(source, len);
+        self.count_trim(len);
         self.end_run::<O>(free.chunk(), end, free.owner());
         len
     }
@@ -327,7 +325,7 @@ impl Arena {
                     return (0, Release::NOTHING);
                 }
                 let end = brk.end_address();
-                self.count_trim(source, len);
+                self.count_trim(len);
                 self.top.set_end(end);
                 (len, Release::NOTHING)
             }
@@ -346,7 +344,7 @@ impl Arena {
                     return (0, Release::NOTHING);
                 }
                 let len = before - heap.committed();
-                self.count_trim(source, len);
+                self.count_trim(len);
                 self.top.set_end(heap.end().address());
                 (len, Release::NOTHING)
             }
