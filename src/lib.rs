@@ -40,7 +40,7 @@
 //! 2  chunk (boundary tags)
 //! 3  bins  brk  heap  mapped  source  magazine (blocks in caches)
 //! 4  arena (split, coalesce)        arena::top, arena::runs, arena::check
-//! 5  publish  arenas (choose, fork)  depot (magazines of all threads)
+//! 5  publish  claim  arenas (choose, fork)  depot (magazines of all threads)
 //! 6  tcache (magazines of one)       malloc (the allocator over any memory source)
 //! 7  environment  stats  report
 //! 8  global (the one static, threads, GlobalAlloc)   c_abi (malloc.h)
@@ -54,6 +54,7 @@ compile_error!("heapwright runs on Linux on x86-64; another architecture needs i
 #[cfg(test)]
 extern crate std;
 
+mod claim;
 #[cfg(not(loom))]
 mod fatal;
 mod publish;

@@ -50,6 +50,8 @@ pub(crate) enum Operation {
     Detach {
         thread: usize,
     },
+    /// The process is a child from now on: of its threads only one lives on.
+    Fork,
     ForeignMoveBreak {
         bytes: usize,
     },
@@ -84,6 +86,7 @@ pub(crate) fn operations() -> impl Strategy<Value = Operation> {
         1 => (0..100_000usize).prop_map(|pad| Operation::Trim { pad }),
         2 => Just(Operation::Attach),
         1 => any::<usize>().prop_map(|thread| Operation::Detach { thread }),
+        1 => Just(Operation::Fork),
         1 => (1..20_000usize).prop_map(|bytes| Operation::ForeignMoveBreak { bytes }),
         1 => (1..4usize).prop_map(|n| Operation::RefuseNth { n }),
         1 => Just(Operation::RefuseGrowth),
@@ -192,6 +195,15 @@ impl Model {
         }
     }
 
+    fn fork(&mut self) {
+        self.malloc.begin_fork();
+        self.threads.truncate(1);
+        let arena = self.cache(0).arena();
+        self.malloc.arenas.forget_threads(Some(arena));
+        self.malloc.caches.orphan_all_but(self.threads.first().copied());
+        self.malloc.end_fork();
+    }
+
     /// The cache of a thread.
     #[allow(unsafe_code)]
     #[expect(clippy::mut_from_ref, reason = "one at a time")]
@@ -231,6 +243,7 @@ impl Model {
                 }
             }
             Operation::Detach { thread } => self.detach(thread),
+            Operation::Fork => self.fork(),
             Operation::ForeignMoveBreak { bytes } => {
                 // A window full of foreign memory would only be a refused break.
                 if bytes < 20_000 {
@@ -299,7 +312,7 @@ impl Model {
         }
         self.malloc.for_each_chunk(|_, _, state| in_use += usize::from(state == crate::arena::ChunkState::InUse));
         let mapped = self.malloc.mapped_stats().count;
-        let cached: usize = (0..self.threads.len()).map(|at| self.cache(at).count()).sum();
+        let cached = self.malloc.caches.count();
         let waiting = self.malloc.depot_count();
         assert_eq!(in_use + mapped, self.blocks.len() + cached + waiting, "I10: every chunk in use is somebody's");
         if self.caching == Caching::Off {

@@ -16,13 +16,14 @@
 //!
 //! # Safety
 //!
-//! A cache belongs to one thread at a time: the one that has exchanged `owned` from false to true.
+//! A cache belongs to one thread at a time: the one that has taken its claim.
 #![allow(unsafe_code)]
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 
 use crate::arenas::ArenaCell;
+use crate::claim::Claim;
 use crate::class::{self, CLASSES, Class};
 use crate::magazine::Magazine;
 use crate::os::Os;
@@ -175,9 +176,9 @@ impl ThreadCache {
         }
     }
 
-    /// Bytes of everything cached.
+    /// Blocks of all magazines.
     #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
+    fn count(&self) -> usize {
         self.shelves.iter().map(|shelf| shelf.loaded.count() + shelf.spare.count()).sum()
     }
 }
@@ -186,8 +187,7 @@ impl ThreadCache {
 #[derive(Debug)]
 pub(crate) struct CacheCell {
     cache: UnsafeCell<ThreadCache>,
-    /// Acquire and release: the cache's contents go with it.
-    owned: AtomicBool,
+    owner: Claim,
     /// It may be in any state: its thread was left behind by a fork.
     in_doubt: AtomicBool,
     older: AtomicPtr<CacheCell>,
@@ -237,7 +237,7 @@ impl CachePtr {
 
     /// Gives it back, for another thread.
     pub(crate) fn release(self) {
-        self.0.owned.store(false, Ordering::Release);
+        self.0.owner.leave();
     }
 }
 
@@ -263,9 +263,7 @@ impl Caches {
     /// The caches that nobody owns, each acquired for as long as the caller has it.
     pub(crate) fn idle(&self) -> impl Iterator<Item = CachePtr> {
         self.published.iter().filter_map(|cell| {
-            let is_free = !cell.owned.load(Ordering::Relaxed)
-                && cell.owned.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
-            if !is_free {
+            if !cell.owner.try_take() {
                 return None;
             }
             let cache = CachePtr(cell);
@@ -281,7 +279,7 @@ impl Caches {
         let place = os.map(round_up(size_of::<CacheCell>(), os.page_len())?)?.cast::<CacheCell>();
         let cell = CacheCell {
             cache: UnsafeCell::new(ThreadCache::new(arena)),
-            owned: AtomicBool::new(true),
+            owner: Claim::taken(),
             in_doubt: AtomicBool::new(false),
             older: AtomicPtr::new(core::ptr::null_mut()),
         };
@@ -293,16 +291,119 @@ impl Caches {
         Some(CachePtr(cell))
     }
 
+    /// Blocks in all caches, whoever has them.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        // SAFETY: the tests' threads are one thread.
+        self.published.iter().map(|cell| unsafe { &*cell.cache.get() }.count()).sum()
+    }
+
     /// In the child of a fork: every cache but `own` is nobody's now, in whatever state its thread had left it.
     pub(crate) fn orphan_all_but(&self, own: Option<CachePtr>) {
         for cell in self.published.iter() {
             if own.is_some_and(|own| core::ptr::eq(own.0, cell)) {
                 continue;
             }
-            if cell.owned.load(Ordering::Relaxed) {
+            if cell.owner.is_taken() {
                 cell.in_doubt.store(true, Ordering::Relaxed);
-                cell.owned.store(false, Ordering::Relaxed);
+                cell.owner.leave();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arenas::Arenas;
+    use crate::os::fake::FakeOs;
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    fn cache() -> ThreadCache {
+        let arenas: &'static Arenas = Box::leak(Box::new(Arenas::new()));
+        let mut cache = ThreadCache::new(arenas.main());
+        cache.set_limits(128, class::MAX_REQUEST);
+        cache
+    }
+
+    /// Memory for `count` blocks of 64 bytes, kept for ever.
+    fn blocks(count: usize) -> Vec<NonNull<u8>> {
+        let memory: &'static mut [[u128; 4]] = Box::leak(std::vec![[0u128; 4]; count].into_boxed_slice());
+        memory.iter_mut().map(|block| NonNull::from(block).cast()).collect()
+    }
+
+    fn class() -> Class {
+        Class::of_request(56).expect("a small request")
+    }
+
+    #[test]
+    fn a_full_magazine_becomes_the_spare_one_and_only_the_third_leaves() {
+        let mut cache = cache();
+        let mut left = Vec::new();
+        for mem in blocks(3 * class().magazine()) {
+            if !cache.push(class(), mem) {
+                let old = cache.set_loaded_aside(class());
+                left.push(old.count());
+                assert!(cache.push(class(), mem));
+            }
+        }
+        assert_eq!(left, [0, class().magazine()], "at the second filling nothing, at the third the oldest");
+        assert_eq!(cache.count(), 2 * class().magazine());
+    }
+
+    #[test]
+    fn an_empty_magazine_is_replaced_by_the_spare_one() {
+        let mut cache = cache();
+        let mems = blocks(class().magazine() + 1);
+        mems[..class().magazine()].iter().for_each(|&mem| assert!(cache.push(class(), mem)));
+        assert!(cache.set_loaded_aside(class()).is_empty());
+        assert!(cache.pop(class()).is_none());
+        assert!(cache.load_spare(class()));
+        assert_eq!(cache.pop(class()), Some(mems[class().magazine() - 1]));
+        assert!(!cache.load_spare(class()));
+    }
+
+    #[test]
+    fn batches_double_with_each_miss_up_to_a_magazine() {
+        let mut cache = cache();
+        let batches: Vec<usize> = (0..9).map(|_| cache.next_batch(class())).collect();
+        assert_eq!(batches, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
+        cache.drain(|_, _| ());
+        assert_eq!(cache.next_batch(class()), 1);
+    }
+
+    #[test]
+    fn limits_of_zero_cache_nothing() {
+        let mut cache = cache();
+        for (blocks_of_a_size, bytes) in [(0, 1_000), (100, 0)] {
+            cache.set_limits(blocks_of_a_size, bytes);
+            assert!(Class::all().all(|class| !cache.keeps(class)));
+        }
+        cache.set_limits(10, 100);
+        assert_eq!(Class::all().filter(|&class| cache.keeps(class)).map(|class| class.chunk().get()).max(), Some(112));
+        let kept = blocks(20).into_iter().filter(|&mem| cache.push(class(), mem)).count();
+        assert_eq!(kept, 5, "half of the limit is loaded, half is spare");
+    }
+
+    #[test]
+    fn a_cache_is_used_again_with_what_its_lost_thread_had() {
+        let os = FakeOs::new();
+        let arenas: &'static Arenas = Box::leak(Box::new(Arenas::new()));
+        let caches: &'static Caches = Box::leak(Box::new(Caches::new()));
+        let lost = caches.acquire(&os, arenas.main()).expect("there is memory");
+        let own = caches.acquire(&os, arenas.main()).expect("there is memory");
+        // SAFETY: acquired above, and used here only.
+        let cache = unsafe { lost.cache() };
+        cache.set_limits(128, class::MAX_REQUEST);
+        blocks(5).into_iter().for_each(|mem| assert!(cache.push(class(), mem)));
+        assert!(caches.idle().next().is_none());
+        caches.orphan_all_but(Some(own));
+        let again = caches.acquire(&os, arenas.main()).expect("it is there");
+        assert_eq!(again.address(), lost.address());
+        // SAFETY: acquired above.
+        assert_eq!(unsafe { again.cache() }.count(), 5);
+        // The mapping goes with the system; nothing may lead there.
+        core::mem::forget(os);
     }
 }
