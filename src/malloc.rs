@@ -415,7 +415,7 @@ impl<O: Os> Malloc<O> {
         if cache.load_spare(class) {
             return cache.pop(class);
         }
-        if !cache.keeps(class) {
+        if !cache.keeps(class) || self.mapped.wants(&self.source, class.chunk()) {
             return self.allocate(cache.arena(), class.chunk().usable(), Contents::Any);
         }
         if let Some(magazine) = self.depot.take(class) {

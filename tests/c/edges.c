@@ -680,7 +680,7 @@ static void overrun(void) {
     for (size_t i = 0; i < LEN(v); i++) EXPECT((v[i] = malloc(number)) != NULL);
     for (size_t i = 0; i < LEN(v) && !to; i++)
         for (size_t j = 0; j < LEN(v); j++)
-            if (v[j] > v[i] && v[j] - v[i] < number + 64) from = v[i], to = v[j];
+            if (v[j] > v[i] && v[j] - v[i] < number + number / 16 + 64) from = v[i], to = v[j];
     EXPECT(to != NULL);
     // Past the end of one block, over the head of the next one, up to its first byte.
     memset(opaque(from), 'A', to - from);
