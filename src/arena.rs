@@ -146,10 +146,7 @@ impl Arena {
     /// A chunk of `size`, or `None` when the system has nothing more.
     #[inline]
     pub(crate) fn allocate<O: Os>(&mut self, source: &Source<O>, size: ChunkSize) -> Option<Block> {
-        if let Some(free) = self.bins.take_fit(size) {
-            return Some(self.carve(free, size));
-        }
-        if let Some(block) = self.top.carve(size) {
+        if let Some(block) = self.allocate_present(size) {
             return Some(block);
         }
         if !self.grow(source, size) {
@@ -158,17 +155,18 @@ impl Arena {
         self.top.carve(size)
     }
 
-    /// Up to `count` chunks of `size`, the first of them returned and the others in `more`. Only the first may cost a
-    /// split or a growth: the others are free chunks of just that size, or follow each other from the top, so that a batch
-    /// does not eat up the holes that other sizes need.
-    pub(crate) fn allocate_batch<O: Os>(
-        &mut self,
-        source: &Source<O>,
-        size: ChunkSize,
-        count: usize,
-        more: &mut Magazine,
-    ) -> Option<Block> {
-        let first = self.allocate(source, size)?;
+    /// A chunk of `size`, or `None` when the system would have to be asked for more.
+    #[inline]
+    pub(crate) fn allocate_present(&mut self, size: ChunkSize) -> Option<Block> {
+        match self.bins.take_fit(size) {
+            Some(free) => Some(self.carve(free, size)),
+            None => self.top.carve(size),
+        }
+    }
+
+    /// Fills up a batch of `count` chunks of `size`, of which `first` is the first, with free chunks of just that size, or
+    /// with those that follow it from the top: no hole is split that other sizes may need.
+    pub(crate) fn allocate_more(&mut self, first: Block, size: ChunkSize, count: usize, more: &mut Magazine) {
         for _ in 1..count {
             let block = match self.bins.take_exact_small(size) {
                 Some(free) => self.carve(free, size),
@@ -182,7 +180,6 @@ impl Arena {
             };
             more.push(block.chunk.mem());
         }
-        Some(first)
     }
 
     /// Cuts a chunk of `size` from the front of a free one; the rest goes to the bins.

@@ -442,6 +442,9 @@ pub fn stats() -> Stats {
 /// let returned: usize = heapwright::trim(0);
 /// ```
 pub fn trim(pad: usize) -> usize {
-    empty_caches();
-    MALLOC.trim(pad)
+    match Slot::get() {
+        // SAFETY: this thread's cache; the reference ends with the call.
+        Slot::Live(cache) => MALLOC.trim(Some(unsafe { cache.cache() }), pad),
+        _ => MALLOC.trim(None, pad),
+    }
 }

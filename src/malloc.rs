@@ -32,6 +32,9 @@ use crate::size::{ALIGNMENT, ChunkSize};
 use crate::source::Source;
 use crate::tcache::{Caches, ThreadCache};
 
+/// Bytes in the depot for which it is emptied before an arena grows.
+const WORTH_EMPTYING: usize = 128 << 10;
+
 /// An allocator over the memory source `O`.
 #[derive(Debug)]
 pub(crate) struct Malloc<O> {
@@ -87,10 +90,23 @@ impl<O: Os> Malloc<O> {
         {
             return Some(self.hand_out_mapped(chunk, contents));
         }
-        let block = home.lock().allocate(&self.source, size);
+        let present = home.lock().allocate_present(size);
+        let block = present.or_else(|| {
+            self.empty_depot_before_growth();
+            home.lock().allocate(&self.source, size)
+        });
         match block {
             Some(block) => Some(self.hand_out(block, contents)),
             None => self.allocate_elsewhere(home, size, contents),
+        }
+    }
+
+    /// An arena is about to ask the system for more: first what waits in the depot is given a chance to become a chunk
+    /// that is large enough.
+    #[cold]
+    fn empty_depot_before_growth(&self) {
+        if self.depot.bytes() >= WORTH_EMPTYING {
+            self.empty_depot();
         }
     }
 
@@ -290,17 +306,29 @@ impl<O: Os> Malloc<O> {
         Some(chunk.mem())
     }
 
-    /// Gives back whatever can be given back, leaving `pad` bytes at the top of each arena. What nobody's cache holds and
-    /// the depot goes to the arenas first. Returns how many bytes were given back.
-    pub(crate) fn trim(&self, pad: usize) -> usize {
+    /// Gives back whatever can be given back, leaving `pad` bytes at the top of each arena. What the calling thread has
+    /// cached, what nobody's cache holds, and the depot go to the arenas first. Returns how many bytes were given back.
+    pub(crate) fn trim(&self, cache: Option<&mut ThreadCache>, pad: usize) -> usize {
+        let before = self.system();
+        if let Some(cache) = cache {
+            self.flush_all(cache);
+        }
         self.empty_idle();
         self.source.retry_releases();
-        let trim = |cell: &ArenaCell| {
+        let mut purged = 0;
+        for cell in self.arenas.iter() {
             let (len, release) = cell.lock().trim(&self.source, pad);
             release.run(&self.source);
-            len
-        };
-        self.arenas.iter().map(trim).sum()
+            purged += len;
+        }
+        purged + before.saturating_sub(self.system())
+    }
+
+    /// Usable bytes that all arenas have from the system.
+    fn system(&self) -> usize {
+        let mut system = 0;
+        self.for_each_arena(|_, stats| system += stats.counts.system);
+        system
     }
 
     /// Calls `visit` with the figures of every arena, the main one first.
@@ -427,11 +455,17 @@ impl<O: Os> Malloc<O> {
         let home = cache.arena();
         // An arena that is free at the moment; the own one if it is, or if none is.
         let others = self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home));
-        let block = home
-            .try_lock()
-            .or_else(|| others.into_iter().find_map(ArenaCell::try_lock))
-            .unwrap_or_else(|| home.lock())
-            .allocate_batch(&self.source, class.chunk(), count, &mut more);
+        let mut arena =
+            home.try_lock().or_else(|| others.into_iter().find_map(ArenaCell::try_lock)).unwrap_or_else(|| home.lock());
+        let mut first = arena.allocate_present(class.chunk());
+        if first.is_none() {
+            drop(arena);
+            self.empty_depot_before_growth();
+            arena = home.lock();
+            first = arena.allocate(&self.source, class.chunk());
+        }
+        let block = first.inspect(|&first| arena.allocate_more(first, class.chunk(), count, &mut more));
+        drop(arena);
         cache.load(class, more);
         self.leave_crowd(cache);
         match block {
@@ -551,6 +585,10 @@ impl<O: Os> Malloc<O> {
             self.flush_all(unsafe { idle.cache() });
             idle.release();
         }
+        self.empty_depot();
+    }
+
+    fn empty_depot(&self) {
         for class in Class::all() {
             while let Some(magazine) = self.depot.take(class) {
                 self.flush(magazine);

@@ -236,7 +236,7 @@ impl Model {
             }
             Operation::Free { block } => self.free(block),
             Operation::Resize { block, bytes, arena } => self.resize(block, bytes, arena),
-            Operation::Trim { pad } => _ = self.malloc.trim(pad),
+            Operation::Trim { pad } => _ = self.malloc.trim(None, pad),
             Operation::Attach => {
                 if self.threads.len() < 4 {
                     self.attach();
@@ -328,9 +328,8 @@ impl Model {
             self.assert_consistent();
         }
         for at in 0..self.threads.len() {
-            self.malloc.flush_all(self.cache(at));
+            self.malloc.trim(Some(self.cache(at)), 0);
         }
-        self.malloc.trim(0);
         self.assert_consistent();
         let stats = crate::stats::collect(self.malloc);
         assert_eq!((stats.mapped_blocks, stats.mapped), (0, 0));

@@ -278,8 +278,8 @@ impl Arena {
         Release::NOTHING
     }
 
-    /// Cuts a run behind the free chunk at its end, so that little of that remains. Returns the bytes given back.
-    fn shorten_run<O: Os>(&mut self, source: &Source<O>, free: FreeChunk, fence: ChunkPtr) -> usize {
+    /// Cuts a run behind the free chunk at its end, so that little of that remains.
+    fn shorten_run<O: Os>(&mut self, source: &Source<O>, free: FreeChunk, fence: ChunkPtr) {
         let least = free.chunk().at(MIN_CHUNK + FENCE_LEN);
         let cut = match (free.owner(), &mut self.backing) {
             (Owner::Main, Backing::Break(brk)) if brk.fence() == Some(fence) => {
@@ -297,11 +297,10 @@ impl Arena {
         };
         let Some((len, end)) = cut else {
             self.bins.insert(free);
-            return 0;
+            return;
         };
         self.count_trim(len);
         self.end_run::<O>(free.chunk(), end, free.owner());
-        len
     }
 
     /// Cuts the top down if it is longer than it may be, or gives its heap back if nothing else is in it.
@@ -310,45 +309,37 @@ impl Arena {
         if self.top.len() < source.params.trim_trigger(self.counts.system) {
             return Release::NOTHING;
         }
-        self.trim_top(source, source.params.growth_pad(self.counts.system)).1
+        self.trim_top(source, source.params.growth_pad(self.counts.system))
     }
 
-    /// Cuts the top down to `pad` bytes, or gives its heap back. Returns the bytes of the cut as well.
+    /// Cuts the top down to `pad` bytes, or gives its heap back.
     #[cold]
-    fn trim_top<O: Os>(&mut self, source: &Source<O>, pad: usize) -> (usize, Release) {
-        let Some(top) = self.top.place() else { return (0, Release::NOTHING) };
+    fn trim_top<O: Os>(&mut self, source: &Source<O>, pad: usize) -> Release {
+        let Some(top) = self.top.place() else { return Release::NOTHING };
         let keep = pad.saturating_add(MIN_CHUNK);
         match (top.owner, &mut self.backing) {
             (Owner::Main, Backing::Break(brk)) => {
                 let len = round_down(top.size.get().saturating_sub(keep), source.os.page_len());
-                if len == 0 || !brk.shrink(source, len) {
-                    return (0, Release::NOTHING);
+                if len > 0 && brk.shrink(source, len) {
+                    let end = brk.end_address();
+                    self.count_trim(len);
+                    self.top.set_end(end);
                 }
-                let end = brk.end_address();
-                self.count_trim(len);
-                self.top.set_end(end);
-                (len, Release::NOTHING)
             }
             _ => {
                 let heap = HeapPtr::of::<O>(top.chunk);
                 if heap.first_chunk() == top.chunk && !heap.holds_arena() && self.has_room_besides::<O>(heap) {
-                    let len = heap.committed();
                     let _ = self.top.take();
-                    return (len, self.detach_heap(source, heap));
-                }
-                if keep >= top.size.get() {
-                    return (0, Release::NOTHING);
+                    return self.detach_heap(source, heap);
                 }
                 let before = heap.committed();
-                if !heap.shrink(source, top.chunk.at(keep)) {
-                    return (0, Release::NOTHING);
+                if keep < top.size.get() && heap.shrink(source, top.chunk.at(keep)) {
+                    self.count_trim(before - heap.committed());
+                    self.top.set_end(heap.end().address());
                 }
-                let len = before - heap.committed();
-                self.count_trim(len);
-                self.top.set_end(heap.end().address());
-                (len, Release::NOTHING)
             }
         }
+        Release::NOTHING
     }
 
     fn has_room_besides<O: Os>(&self, heap: HeapPtr) -> bool {
@@ -363,27 +354,26 @@ impl Arena {
     }
 
     /// Gives back what can be without moving anything: the top down to `pad` bytes, the ends of the other runs, and the
-    /// whole pages inside every other free chunk. Returns how many bytes that were.
+    /// whole pages inside every other free chunk. Returns how many bytes of such pages there were; the rest shows in the
+    /// bytes that the arena has from the system.
     pub(crate) fn trim<O: Os>(&mut self, source: &Source<O>, pad: usize) -> (usize, Release) {
-        let mut len = self.shorten_heaps(source);
-        let (cut, release) = self.trim_top(source, pad);
-        len += cut;
-        self.bins.for_each_large(|chunk| len += purge_inside(source, chunk));
-        (len, release)
+        self.shorten_heaps(source);
+        let release = self.trim_top(source, pad);
+        let mut purged = 0;
+        self.bins.for_each_large(|chunk| purged += purge_inside(source, chunk));
+        (purged, release)
     }
 
-    fn shorten_heaps<O: Os>(&mut self, source: &Source<O>) -> usize {
-        let mut len = 0;
+    fn shorten_heaps<O: Os>(&mut self, source: &Source<O>) {
         let mut next = self.heaps;
         while let Some(heap) = next {
             next = heap.next();
             let Some(fence) = heap.fence() else { continue };
             if fence.head().is_some_and(|head| !head.prev_in_use()) {
                 let free = self.take_prev::<O>(fence, Owner::Heap);
-                len += self.shorten_run(source, free, fence);
+                self.shorten_run(source, free, fence);
             }
         }
-        len
     }
 }
 
