@@ -94,6 +94,15 @@ pub(crate) struct Block {
     pub(crate) dirty: usize,
 }
 
+/// Chunks side by side that are being freed, not yet as one.
+#[derive(Debug)]
+pub(crate) struct Row {
+    chunk: ChunkPtr,
+    size: ChunkSize,
+    /// The head of the first.
+    head: Head,
+}
+
 /// Work found under the lock, to be done after it.
 #[derive(Debug, Default)]
 #[must_use = "a heap that is not released is lost"]
@@ -164,22 +173,59 @@ impl Arena {
         }
     }
 
-    /// Fills up a batch of `count` chunks of `size`, of which `first` is the first, with free chunks of just that size, or
-    /// with those that follow it from the top: no hole is split that other sizes may need.
-    pub(crate) fn allocate_more(&mut self, first: Block, size: ChunkSize, count: usize, more: &mut Magazine) {
-        for _ in 1..count {
-            let block = match self.bins.take_exact_small(size) {
-                Some(free) => self.carve(free, size),
-                None if self.top.is_at(first.chunk.next(size).at(more.count() * size.get())) => {
-                    match self.top.carve(size) {
-                        Some(block) => block,
-                        None => break,
-                    }
-                }
-                None => break,
-            };
-            more.push(block.chunk.mem());
+    /// Up to `count` chunks of `size`, the first of them returned and the others in `more`: free chunks of just that size,
+    /// else as many as the best fit has room for, else from the top. `None` when the system would have to be asked.
+    pub(crate) fn allocate_batch(&mut self, size: ChunkSize, count: usize, more: &mut Magazine) -> Option<ChunkPtr> {
+        if let Some(free) = self.bins.take_exact_small(size) {
+            let first = self.carve(free, size).chunk;
+            for _ in 1..count {
+                let Some(free) = self.bins.take_exact_small(size) else { break };
+                more.push(self.carve(free, size).chunk.mem());
+            }
+            return Some(first);
         }
+        let most = |len: usize| ChunkSize::exact(size.get() * (len / size.get()).min(count));
+        let chunk = match self.bins.take_fit(size) {
+            Some(free) => {
+                let row = most(free.size().get());
+                self.carve(free, row).chunk
+            }
+            None => {
+                let len = self.top.len().saturating_sub(MIN_CHUNK);
+                let row = if len < size.get() { return None } else { most(len) };
+                self.top.carve(row)?.chunk
+            }
+        };
+        self.cut_row(chunk, size, more);
+        Some(chunk)
+    }
+
+    /// As [`allocate_batch`](Self::allocate_batch), and asks the system if need be.
+    pub(crate) fn allocate_batch_growing<O: Os>(
+        &mut self,
+        source: &Source<O>,
+        size: ChunkSize,
+        count: usize,
+        more: &mut Magazine,
+    ) -> Option<ChunkPtr> {
+        if let Some(chunk) = self.allocate_batch(size, count, more) {
+            return Some(chunk);
+        }
+        if self.grow(source, size) { self.allocate_batch(size, count, more) } else { None }
+    }
+
+    /// Makes one chunk in use a row of chunks of `size`, all but the first in `more`; the last has what is left over.
+    fn cut_row(&mut self, chunk: ChunkPtr, size: ChunkSize, more: &mut Magazine) {
+        let (head, mut left) = self.in_use(chunk);
+        let (mut at, mut prev_in_use) = (chunk, head.prev_in_use());
+        while left.get() >= 2 * size.get() {
+            at.set_head(size, head.owner(), prev_in_use);
+            prev_in_use = true;
+            at = at.next(size);
+            left = ChunkSize::exact(left.get() - size.get());
+            more.push(at.mem());
+        }
+        at.set_head(left, head.owner(), prev_in_use);
     }
 
     /// Cuts a chunk of `size` from the front of a free one; the rest goes to the bins.
@@ -247,6 +293,39 @@ impl Arena {
         let Some(next_head) = chunk.next(size).head() else { fatal(Misuse::NextHeadOverwritten, mem) };
         check!(next_head.prev_in_use(), DoubleFree, mem);
         (head, size)
+    }
+
+    /// Takes a chunk back, together with the ones before: as long as each is a neighbour of the row that waits, it only
+    /// becomes longer, and is freed as one chunk.
+    pub(crate) fn free_in_row<O: Os>(
+        &mut self,
+        source: &Source<O>,
+        waiting: &mut Option<Row>,
+        chunk: ChunkPtr,
+    ) -> Release {
+        let (head, size) = self.in_use(chunk);
+        if let Some(row) = waiting {
+            if chunk.next(size) == row.chunk {
+                row.chunk.erase_head();
+                *row = Row { chunk, size: size.joined(row.size), head };
+                return Release::NOTHING;
+            }
+            if row.chunk.next(row.size) == chunk {
+                chunk.erase_head();
+                row.size = row.size.joined(size);
+                return Release::NOTHING;
+            }
+        }
+        let release = self.free_row(source, waiting);
+        *waiting = Some(Row { chunk, size, head });
+        release
+    }
+
+    /// Frees the row that waits, if there is one.
+    pub(crate) fn free_row<O: Os>(&mut self, source: &Source<O>, waiting: &mut Option<Row>) -> Release {
+        let Some(Row { chunk, size, head }) = waiting.take() else { return Release::NOTHING };
+        chunk.set_head(size, head.owner(), head.prev_in_use());
+        self.free(source, chunk)
     }
 
     /// Takes a chunk back from its user.

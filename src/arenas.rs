@@ -73,16 +73,10 @@ impl ArenaCell {
     /// Locks the arena.
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, Arena> {
-        match self.arena.try_lock() {
-            Some(guard) => {
-                self.count_attempt();
-                guard
-            }
-            None => self.lock_held(),
-        }
+        self.try_lock().unwrap_or_else(|| self.lock_waiting())
     }
 
-    /// Locks the arena if nobody holds it.
+    /// Locks the arena if nobody holds it; for a thread whose own it is.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<Guard<'_, Arena>> {
         let guard = self.arena.try_lock();
@@ -93,9 +87,14 @@ impl ArenaCell {
         guard
     }
 
+    /// Locks the arena if nobody holds it; for a thread that only helps itself here, and is no crowd.
+    pub(crate) fn try_lock_foreign(&self) -> Option<Guard<'_, Arena>> {
+        self.arena.try_lock()
+    }
+
+    /// Waits for the lock, when [`try_lock`](Self::try_lock) has failed and counted it.
     #[cold]
-    fn lock_held(&self) -> Guard<'_, Arena> {
-        self.count_failure();
+    pub(crate) fn lock_waiting(&self) -> Guard<'_, Arena> {
         let guard = self.arena.lock();
         self.count_attempt();
         guard
@@ -277,7 +276,9 @@ impl Arenas {
 
     /// Makes a thread arena if there are fewer than `most`.
     fn make_below<O: Os>(&self, source: &Source<O>, most: usize) -> Option<&'static ArenaCell> {
-        if self.count.load(Ordering::Relaxed) >= most {
+        // A handler that allocates while this thread forks does with what there is: an arena made now could be in use by
+        // another thread at the moment of the fork, and its lock would not be among those held.
+        if self.count.load(Ordering::Relaxed) >= most || crate::sync::owns_fork() {
             return None;
         }
         let _making = self.making.lock();
@@ -339,7 +340,6 @@ impl Arenas {
     /// After a fork, in the parent or in the child.
     pub(crate) fn end_fork(&self) {
         crate::sync::end_fork();
-        // An arena that a handler of this thread's has made meanwhile is not held, and being released does not hurt it.
         for cell in self.iter() {
             // SAFETY: taken by `begin_fork` in this thread, or in the one that this is a copy of.
             unsafe { cell.arena.raw() }.release_after_fork();

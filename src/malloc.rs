@@ -455,21 +455,22 @@ impl<O: Os> Malloc<O> {
         let home = cache.arena();
         // An arena that is free at the moment; the own one if it is, or if none is.
         let others = self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home));
-        let mut arena =
-            home.try_lock().or_else(|| others.into_iter().find_map(ArenaCell::try_lock)).unwrap_or_else(|| home.lock());
-        let mut first = arena.allocate_present(class.chunk());
+        let mut arena = home
+            .try_lock()
+            .or_else(|| others.into_iter().find_map(ArenaCell::try_lock_foreign))
+            .unwrap_or_else(|| home.lock_waiting());
+        let mut first = arena.allocate_batch(class.chunk(), count, &mut more);
         if first.is_none() {
             drop(arena);
             self.empty_depot_before_growth();
             arena = home.lock();
-            first = arena.allocate(&self.source, class.chunk());
+            first = arena.allocate_batch_growing(&self.source, class.chunk(), count, &mut more);
         }
-        let block = first.inspect(|&first| arena.allocate_more(first, class.chunk(), count, &mut more));
         drop(arena);
         cache.load(class, more);
         self.leave_crowd(cache);
-        match block {
-            Some(block) => Some(block.chunk.mem()),
+        match first {
+            Some(chunk) => Some(chunk.mem()),
             None => self.allocate_elsewhere(home, class.chunk(), Contents::Any),
         }
     }
@@ -536,35 +537,39 @@ impl<O: Os> Malloc<O> {
     /// Frees the blocks of a magazine into their arenas, one lock for all of the same arena.
     pub(crate) fn flush(&self, mut magazine: Magazine) {
         while let Some(first) = magazine.pop() {
-            let claimed = self.claimed(first);
-            let Some(cell) = self.arena_of(claimed) else {
-                self.free_claimed(claimed);
-                continue;
-            };
-            let mut others = Magazine::EMPTY;
-            let mut releases = [const { None }; 2];
-            let mut arena = cell.lock();
-            releases[0] = Some(arena.free(&self.source, claimed.chunk));
-            while let Some(mem) = magazine.pop() {
-                let claimed = self.claimed(mem);
-                if self.arena_of(claimed).is_some_and(|other| core::ptr::eq(other, cell)) {
-                    let release = arena.free(&self.source, claimed.chunk);
-                    if !release.is_empty() {
-                        releases[1] = Some(release);
-                        // A heap goes back: not under the lock. The rest in the next round.
-                        break;
-                    }
-                } else {
-                    others.push(mem);
-                }
+            let first = self.claimed(first);
+            match self.arena_of(first) {
+                Some(cell) => magazine = self.flush_to(cell, first, magazine),
+                None => self.free_claimed(first),
             }
-            drop(arena);
-            releases.into_iter().flatten().for_each(|release| release.run(&self.source));
-            while let Some(mem) = magazine.pop() {
+        }
+    }
+
+    /// Frees `first` and all of the same arena in `magazine`; what is left is returned.
+    fn flush_to(&self, cell: &ArenaCell, first: Claimed, mut magazine: Magazine) -> Magazine {
+        let mut others = Magazine::EMPTY;
+        let mut row = None;
+        let mut arena = cell.lock();
+        let mut release = arena.free_in_row(&self.source, &mut row, first.chunk);
+        while release.is_empty()
+            && let Some(mem) = magazine.pop()
+        {
+            let claimed = self.claimed(mem);
+            if self.arena_of(claimed).is_some_and(|other| core::ptr::eq(other, cell)) {
+                release = arena.free_in_row(&self.source, &mut row, claimed.chunk);
+            } else {
                 others.push(mem);
             }
-            magazine = others;
         }
+        // A heap goes back, not under the lock; then the rest of the magazine in the next round.
+        let last = arena.free_row(&self.source, &mut row);
+        drop(arena);
+        release.run(&self.source);
+        last.run(&self.source);
+        while let Some(mem) = magazine.pop() {
+            others.push(mem);
+        }
+        others
     }
 
     /// Empties a cache into the depot, or into the arenas where that is full: its thread ends.

@@ -212,7 +212,7 @@ impl FutexWord {
 }
 
 #[cfg(not(loom))]
-pub(crate) use lock::{Guard, Mutex, begin_fork, end_fork};
+pub(crate) use lock::{Guard, Mutex, begin_fork, end_fork, owns_fork};
 
 #[cfg(not(loom))]
 mod lock {
@@ -270,6 +270,11 @@ mod lock {
     /// From here on the calling thread may enter locks that it holds for the fork.
     pub(crate) fn begin_fork() {
         FORK_OWNER.set(thread_pointer());
+    }
+
+    /// Whether the calling thread holds all locks for a fork.
+    pub(crate) fn owns_fork() -> bool {
+        FORK_OWNER.is(thread_pointer())
     }
 
     /// Ends what [`begin_fork`] began, before the locks are released.
