@@ -11,7 +11,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_main};
 use heapwright::Heapwright;
 
 /// An allocator and its name.
@@ -76,7 +76,7 @@ fn random_replacement(c: &mut Criterion) {
         for Named { name, allocator } in ALLOCATORS {
             group.bench_function(BenchmarkId::new(name, window), |b| {
                 let mut numbers = Numbers(0x9E37_79B9);
-                let mut allocate = |numbers: &mut Numbers| {
+                let allocate = |numbers: &mut Numbers| {
                     let size = numbers.size();
                     // SAFETY: the size is not 0.
                     (unsafe { allocator.alloc(layout(size)) }, size)
@@ -142,5 +142,8 @@ fn zeroed(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one_size, random_replacement, doubling, zeroed);
-criterion_main!(benches);
+mod all {
+    criterion::criterion_group!(benches, super::one_size, super::random_replacement, super::doubling, super::zeroed);
+}
+
+criterion_main!(all::benches);

@@ -217,7 +217,7 @@ pub(crate) extern "C" fn mallopt(parameter: c_int, value: c_int) -> c_int {
 /// The allocator's figures; see `mallinfo(3)`.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn mallinfo2() -> libc::mallinfo2 {
-    let stats = global::stats();
+    let stats = crate::stats::collect(allocator());
     libc::mallinfo2 {
         arena: stats.system,
         // Each arena's top counts as one, as in glibc.

@@ -102,7 +102,7 @@ impl Head {
     }
 
     /// The size in bytes if this is the head of a chunk of an arena that is in use: neither free nor mapped.
-    #[cfg(any(feature = "preload", feature = "override"))]
+    #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
     #[inline]
     pub(crate) fn size_in_use(self) -> Option<usize> {
         let is_other = self.0 & (Self::FREE | Self::MAPPED) != 0;

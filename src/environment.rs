@@ -18,6 +18,8 @@ use crate::fatal::Line;
 use crate::options::{Params, Row, TABLE};
 
 const PREFIX: &[u8] = b"HEAPWRIGHT_";
+/// Names behind this prefix are the tests' own.
+const TEST_PREFIX: &[u8] = b"HEAPWRIGHT_TEST_";
 const TUNABLES: &[u8] = b"GLIBC_TUNABLES";
 
 unsafe extern "C" {
@@ -80,6 +82,9 @@ fn apply<'a, V: Iterator<Item = &'a [u8]>>(params: &Params, variables: impl Fn()
     }
     for (name, value) in variables().filter_map(split) {
         let Some(option) = name.strip_prefix(PREFIX) else { continue };
+        if name.starts_with(TEST_PREFIX) {
+            continue;
+        }
         match TABLE.iter().find(|row| row.name.as_bytes() == option) {
             Some(row) if set(params, row, value).is_some() => {}
             Some(row) => report_malformed(row, name, value, &report),
@@ -210,7 +215,12 @@ mod tests {
 
     #[test]
     fn what_is_meant_for_us_and_wrong_is_reported_by_name() {
-        let (params, lines) = applied(&["HEAPWRIGHT_CORES=many", "HEAPWRIGHT_MMAP_MAX=3", "HEAPWRIGHT_SPEED=11"]);
+        let (params, lines) = applied(&[
+            "HEAPWRIGHT_CORES=many",
+            "HEAPWRIGHT_MMAP_MAX=3",
+            "HEAPWRIGHT_SPEED=11",
+            "HEAPWRIGHT_TEST_CASES=1",
+        ]);
         assert_eq!((params.get(Param::Cores), params.get(Param::MmapMax)), (0, 3));
         assert_eq!(
             lines,

@@ -18,7 +18,8 @@
 //!
 //! # Safety
 //!
-//! The slot holds the address of the thread's cache or one of three small numbers. The C library is called only where it may call back.
+//! The slot holds the address of the thread's cache or one of three small numbers. The C library is called only where it
+//! may call back.
 #![allow(unsafe_code)]
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -28,19 +29,19 @@ use core::ptr::{self, NonNull};
 use crate::arch;
 use crate::class::Class;
 use crate::environment;
-use crate::heap::{HeapTable, TABLE_SLOTS, TableWords};
+use crate::heap::{HeapTable, TableWords};
 use crate::magazine;
 use crate::malloc::{Contents, Malloc};
 use crate::options::Param;
+use crate::os::HEAP_SLOTS;
 #[cfg(not(test))]
 use crate::os::Os;
 use crate::os::linux::Linux;
 use crate::size::{ALIGNMENT, ChunkSize};
-use crate::stats::{self, Stats};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::tcache::CachePtr;
 
-static TABLE: TableWords = [const { AtomicU64::new(0) }; TABLE_SLOTS / 64];
+static TABLE: TableWords = [const { AtomicU64::new(0) }; HEAP_SLOTS / 64];
 static MALLOC: Malloc<Linux> = Malloc::new(Linux::new(), HeapTable::new(&TABLE));
 
 /// The allocator of the process.
@@ -323,7 +324,7 @@ pub(crate) fn free(mem: NonNull<u8>) {
 }
 
 /// The fast path of a free: a small block is put into the cache. `false`, and nothing is done, when it takes more.
-#[cfg(any(feature = "preload", feature = "override"))]
+#[cfg(all(not(test), any(feature = "preload", feature = "override")))]
 #[inline(always)]
 pub(crate) fn free_fast(mem: NonNull<u8>) -> bool {
     let Slot::Live(cache) = Slot::get() else { return false };
@@ -335,7 +336,7 @@ pub(crate) fn free_fast(mem: NonNull<u8>) -> bool {
     unsafe { cache.cache() }.push(class, mem)
 }
 
-/// As [`free_fast`], when the request is known and so the class: the block's head is not looked at.
+/// The fast path of a free when the request is known, and so the class: the block's head is not looked at.
 #[inline(always)]
 fn free_of_layout_fast(mem: NonNull<u8>, layout: Layout) -> bool {
     if layout.align() > ALIGNMENT {
@@ -361,7 +362,7 @@ pub(crate) fn reallocate(mem: NonNull<u8>, bytes: usize, alignment: usize) -> Op
 }
 
 /// Reads the environment and makes the calling thread ready, if that has not been done.
-#[cfg(any(feature = "preload", feature = "override"))]
+#[cfg(all(not(test), any(feature = "preload", feature = "override")))]
 pub(crate) fn begin() {
     cache();
 }
@@ -425,23 +426,8 @@ unsafe impl GlobalAlloc for Heapwright {
     }
 }
 
-/// The allocator's figures at this moment. Takes each arena's lock for a moment, and allocates nothing.
-///
-/// ```
-/// let stats = heapwright::stats();
-/// assert_eq!(stats.in_use + stats.free + stats.top, stats.system);
-/// ```
-pub fn stats() -> Stats {
-    stats::collect(&MALLOC)
-}
-
-/// Gives memory that nobody uses back to the system, all but `pad` bytes at the top of each arena, and returns how many
-/// bytes that were. 0 when there was nothing to give back.
-///
-/// ```
-/// let returned: usize = heapwright::trim(0);
-/// ```
-pub fn trim(pad: usize) -> usize {
+/// Gives back what nobody uses; see [`Malloc::trim`].
+pub(crate) fn trim(pad: usize) -> usize {
     match Slot::get() {
         // SAFETY: this thread's cache; the reference ends with the call.
         Slot::Live(cache) => MALLOC.trim(Some(unsafe { cache.cache() }), pad),

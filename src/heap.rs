@@ -23,15 +23,13 @@
 use core::ptr::NonNull;
 
 use crate::chunk::{ChunkPtr, FENCE_LEN};
-use crate::os::Os;
+use crate::os::{HEAP_SLOTS, Os};
 use crate::size::{ALIGNMENT, MIN_CHUNK, round_down, round_up};
 use crate::source::Source;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// Heaps that the table has room for: 2^21 x 64 MiB is the whole of a 47-bit address space.
-pub(crate) const TABLE_SLOTS: usize = 1 << 21;
 /// The memory of a full table.
-pub(crate) type TableWords = [AtomicU64; TABLE_SLOTS / 64];
+pub(crate) type TableWords = [AtomicU64; HEAP_SLOTS / 64];
 
 /// Which heaps are ours.
 #[derive(Debug)]

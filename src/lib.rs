@@ -32,7 +32,7 @@
 //!
 //! # How it is built
 //!
-//! Each module uses only those above its own row; docs/design.md follows one request and one block through them.
+//! Each module uses those above its own row, or on it; docs/design.md follows one request and one block through them.
 //!
 //! ```text
 //! 0  size  class  fatal  secret  options  sync  arch
@@ -43,7 +43,8 @@
 //! 5  publish  claim  arenas (choose, fork)  depot (magazines of all threads)
 //! 6  tcache (magazines of one)       malloc (the allocator over any memory source)
 //! 7  environment  stats  report
-//! 8  global (the one static, threads, GlobalAlloc)   c_abi (malloc.h)
+//! 8  global (the one static, threads, GlobalAlloc)
+//! 9  figures (what Rust may ask)     c_abi (malloc.h)
 //! ```
 #![cfg_attr(not(any(test, feature = "std", loom)), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -57,6 +58,8 @@ extern crate std;
 mod claim;
 #[cfg(not(loom))]
 mod fatal;
+#[cfg(not(loom))]
+mod figures;
 mod publish;
 mod sync;
 
@@ -110,12 +113,12 @@ mod tcache;
 #[cfg(all(test, not(loom)))]
 mod model;
 
-#[cfg(not(loom))]
-pub use global::{Heapwright, stats, trim};
-#[cfg(not(loom))]
-pub use report::Report;
 #[cfg(all(feature = "std", not(loom)))]
-pub use report::save_report;
+pub use figures::save_report;
+#[cfg(not(loom))]
+pub use figures::{Report, stats, trim};
+#[cfg(not(loom))]
+pub use global::Heapwright;
 #[cfg(not(loom))]
 pub use stats::Stats;
 

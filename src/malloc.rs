@@ -477,7 +477,7 @@ impl<O: Os> Malloc<O> {
 
     /// The class of a block that lies in an arena and is small, if its head is in order; `None` for anything else, which
     /// takes a closer look.
-    #[cfg(any(feature = "preload", feature = "override"))]
+    #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
     #[inline(always)]
     pub(crate) fn small_class_of(&self, mem: NonNull<u8>) -> Option<Class> {
         if !mem.addr().get().is_multiple_of(ALIGNMENT) {

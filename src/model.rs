@@ -308,7 +308,7 @@ impl Model {
     fn assert_consistent(&self) {
         let mut in_use = 0;
         for cell in self.malloc.arenas.iter() {
-            cell.lock().assert_consistent();
+            cell.lock().assert_consistent(&self.malloc.source);
         }
         self.malloc.for_each_chunk(|_, _, state| in_use += usize::from(state == crate::arena::ChunkState::InUse));
         let mapped = self.malloc.mapped_stats().count;

@@ -25,6 +25,9 @@ pub(crate) mod linux;
 
 use core::ptr::NonNull;
 
+/// Heaps that there can be: 2^21 of 64 MiB are the whole of a 47-bit address space.
+pub(crate) const HEAP_SLOTS: usize = 1 << 21;
+
 /// The system as the allocator sees it. Every length and address is in bytes and a multiple of the page unless a
 /// method says otherwise; every failure is an answer (`None`, `false`), after which nothing has changed.
 ///
@@ -40,7 +43,7 @@ pub(crate) unsafe trait Os: Sync {
     /// The length of a page.
     fn page_len(&self) -> usize;
 
-    /// The lowest address that a heap can have; heaps lie within 2^21 times `HEAP_LEN` above it.
+    /// The lowest address that a heap can have; heaps lie within [`HEAP_SLOTS`] times `HEAP_LEN` above it.
     fn lowest_heap(&self) -> usize;
 
     /// Random bits for the heap's secret; of lower quality where the system refuses.

@@ -5,8 +5,7 @@
 //! 64 x 64-bit multiplication: unlike xor it is not linear, so that from one head that an attacker has read no other
 //! can be computed. A forged or foreign word passes by chance once in 65,536 times.
 //!
-//! The secret is the one thing below the top layer that is global: heads are read where nothing but the pointer is
-//! known. In unit tests it keeps its built-in value, so that runs repeat.
+//! The secret is global, as little else is below the top layer: heads are read where nothing but the pointer is known. In unit tests it keeps its built-in value, so that runs repeat.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

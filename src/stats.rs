@@ -10,7 +10,7 @@ use crate::os::Os;
 pub struct Stats {
     /// Arenas, the main one included (a number).
     pub arenas: usize,
-    /// Heaps of the arenas, each a reservation of 64 MiB of addresses (a number).
+    /// Heaps of the arenas, each a reservation of 64 MiB of addresses, or less where addresses are scarce (a number).
     pub heaps: usize,
     /// Usable memory that the arenas have from the system.
     pub system: usize,

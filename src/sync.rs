@@ -67,7 +67,7 @@ impl ForkOwner {
     }
 }
 
-/// The lock word and its operations; [`RawFutex`] gives it the interface of `lock_api`.
+/// The lock word and its operations; `RawFutex` gives it the interface of `lock_api`.
 #[derive(Debug)]
 pub(crate) struct FutexWord {
     word: AtomicU32,

@@ -9,7 +9,7 @@
 //!                                               0 /     \ 1           third-highest bit
 //!                                             4352      5632 = 5632
 //!                                           0 /  \ 1    0 /
-//!                                        4112   4592   5136
+//!                                        4112   4800   5136
 //! ```
 //!
 //! A node without children can replace any node above it, so removal is one exchange. The depth is at most the number

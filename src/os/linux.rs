@@ -14,7 +14,7 @@ mod cores;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Os;
+use super::{HEAP_SLOTS, Os};
 use crate::arch::{ADDRESS_BITS, syscall};
 use break_owner::BreakOwner;
 
@@ -69,7 +69,7 @@ unsafe impl Os for Linux {
     }
 
     fn lowest_heap(&self) -> usize {
-        const { assert!(1 << (ADDRESS_BITS - 26) <= crate::heap::TABLE_SLOTS) };
+        const { assert!(1 << (ADDRESS_BITS - 26) <= HEAP_SLOTS) };
         0
     }
 
