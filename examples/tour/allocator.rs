@@ -41,6 +41,16 @@ fn decide() -> bool {
     is_system
 }
 
+/// Lets the allocator of this process give back what it can, by the call that it has for that.
+pub(crate) fn trim() {
+    if is_system() {
+        // SAFETY: may be called at any time.
+        unsafe { libc::malloc_trim(0) };
+    } else {
+        heapwright::trim(0);
+    }
+}
+
 // SAFETY: both are allocators, and a block goes back to the one it came from, for the choice does not change.
 unsafe impl GlobalAlloc for Chosen {
     #[inline]

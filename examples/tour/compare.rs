@@ -77,11 +77,12 @@ fn table(screen: &Screen, ours: &[Outcome], theirs: &[Outcome]) {
     screen.line(
         &screen.paint(Ink::Title, &format!("{medians:<28} {:>10} {:>10} {:>10}", "heapwright", "system", "ratio")),
     );
-    let rows: [(&str, Figure, Written); 4] = [
+    let rows: [(&str, Figure, Written); 5] = [
         ("wall time", |run| run.wall.as_secs_f64(), in_seconds),
         ("CPU time, user and system", |run| run.cpu.as_secs_f64(), in_seconds),
         ("resident memory at its peak", |run| run.peak_kib as f64, in_mib),
         ("resident when all is dropped", |run| run.after_kib as f64, in_mib),
+        ("resident after a trim", |run| run.trimmed_kib as f64, in_mib),
     ];
     for (name, figure, written) in rows {
         let (our, their) = (median(ours, figure), median(theirs, figure));

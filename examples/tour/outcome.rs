@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   percent 42
-//!   done 1503211 2790112 104512 38216 81230 11400714819323198485
+//!   done 1503211 2790112 104512 38216 2432 81230 11400714819323198485
 //! ```
 //!
 //! # Safety
@@ -28,9 +28,10 @@ pub(crate) struct Outcome {
     pub(crate) wall: Duration,
     /// User and system time of all threads.
     pub(crate) cpu: Duration,
-    /// Resident memory: the most there was, and after everything was dropped.
+    /// Resident memory: the most there was, after everything was dropped, and after a trim by hand.
     pub(crate) peak_kib: u64,
     pub(crate) after_kib: u64,
+    pub(crate) trimmed_kib: u64,
     pub(crate) answer: Answer,
 }
 
@@ -57,8 +58,9 @@ impl Report {
     pub(crate) fn to_line(self) -> String {
         match self {
             Self::Percent(percent) => format!("percent {percent}"),
-            Self::Done(Outcome { wall, cpu, peak_kib, after_kib, answer: Answer { hits, digest } }) => {
-                format!("done {} {} {peak_kib} {after_kib} {hits} {digest}", wall.as_micros(), cpu.as_micros())
+            Self::Done(Outcome { wall, cpu, peak_kib, after_kib, trimmed_kib, answer: Answer { hits, digest } }) => {
+                let (wall, cpu) = (wall.as_micros(), cpu.as_micros());
+                format!("done {wall} {cpu} {peak_kib} {after_kib} {trimmed_kib} {hits} {digest}")
             }
         }
     }
@@ -69,9 +71,10 @@ impl Report {
         let numbers: Vec<u64> = words.map(|word| word.parse().ok()).collect::<Option<_>>()?;
         match (kind, &numbers[..]) {
             ("percent", &[percent]) => Some(Self::Percent(percent as usize)),
-            ("done", &[wall, cpu, peak_kib, after_kib, hits, digest]) => {
+            ("done", &[wall, cpu, peak_kib, after_kib, trimmed_kib, hits, digest]) => {
                 let (wall, cpu) = (Duration::from_micros(wall), Duration::from_micros(cpu));
-                Some(Self::Done(Outcome { wall, cpu, peak_kib, after_kib, answer: Answer { hits, digest } }))
+                let answer = Answer { hits, digest };
+                Some(Self::Done(Outcome { wall, cpu, peak_kib, after_kib, trimmed_kib, answer }))
             }
             _ => None,
         }

@@ -16,6 +16,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
+use crate::allocator;
 use crate::outcome::{Answer, Outcome, Report, cpu_time, resident_kib};
 
 const INDEXERS: usize = 3;
@@ -50,13 +51,12 @@ pub(crate) fn run_and_report() -> ExitCode {
     let begin = Instant::now();
     let cpu_before = cpu_time();
     let answer = work();
-    let outcome = Outcome {
-        wall: begin.elapsed(),
-        cpu: cpu_time() - cpu_before,
-        peak_kib: resident_kib("VmHWM").unwrap_or(0),
-        after_kib: resident_kib("VmRSS").unwrap_or(0),
-        answer,
-    };
+    let (wall, cpu) = (begin.elapsed(), cpu_time() - cpu_before);
+    let peak_kib = resident_kib("VmHWM").unwrap_or(0);
+    let after_kib = resident_kib("VmRSS").unwrap_or(0);
+    allocator::trim();
+    let trimmed_kib = resident_kib("VmRSS").unwrap_or(0);
+    let outcome = Outcome { wall, cpu, peak_kib, after_kib, trimmed_kib, answer };
     println!("{}", Report::Done(outcome).to_line());
     ExitCode::SUCCESS
 }
