@@ -41,7 +41,7 @@
 //! 3  bins  brk  heap  mapped  source  magazine (blocks in caches)
 //! 4  arena (split, coalesce)        arena::top, arena::runs, arena::check
 //! 5  publish  claim  arenas (choose, fork)  depot (magazines of all threads)
-//! 6  tcache (magazines of one)       malloc (the allocator over any memory source)
+//! 6  tcache (magazines of one)      malloc, malloc::cached (the allocator over any memory source)
 //! 7  environment  stats  report
 //! 8  global (the one static, threads, GlobalAlloc)
 //! 9  figures (what Rust may ask)     c_abi (malloc.h)

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use std::{env, process, str, thread};
 
 /// The entry points of malloc: when a program binds one of them, it must be ours.
-const ENTRY_POINTS: [&str; 13] = [
+pub(crate) const ENTRY_POINTS: [&str; 13] = [
     "malloc",
     "calloc",
     "realloc",

@@ -1,0 +1,299 @@
+//! Requests of a thread that has a cache, and the ways between cache, depot and arenas.
+//!
+//! ```text
+//!   cache --full magazine--> depot --full, emptied before a growth--> arenas, in rows
+//!   cache <--a magazine----- depot
+//!   cache <--a batch--------------------------------------------- an arena
+//! ```
+//!
+//! # Safety
+//!
+//! As in the parent; the caches that are emptied here are owned here.
+#![allow(unsafe_code)]
+
+use core::ptr::NonNull;
+
+use super::{Claimed, Contents, Malloc, fill};
+use crate::arenas::ArenaCell;
+#[cfg(all(not(test), any(feature = "preload", feature = "override")))]
+use crate::chunk::ChunkPtr;
+use crate::chunk::Owner;
+use crate::class::Class;
+use crate::fatal::check;
+use crate::magazine::{self, Magazine};
+use crate::options::Param;
+use crate::os::Os;
+use crate::size::ALIGNMENT;
+use crate::tcache::ThreadCache;
+
+/// Requests of a thread that has a cache. The allocator lives as long as the process, and so do its threads' arenas.
+impl<O: Os> Malloc<O> {
+    /// As [`allocate_aligned`](Self::allocate_aligned), for a request that no cache serves.
+    pub(crate) fn allocate_uncached(
+        &'static self,
+        cache: &mut ThreadCache,
+        bytes: usize,
+        alignment: usize,
+        contents: Contents,
+    ) -> Option<NonNull<u8>> {
+        let mem = self.allocate_aligned(cache.arena(), bytes, alignment, contents);
+        self.leave_crowd(cache);
+        mem
+    }
+
+    /// Makes a block longer or shorter; see [`reallocate`](Self::reallocate). Small blocks move within the cache.
+    pub(crate) fn reallocate_cached(
+        &'static self,
+        cache: &mut ThreadCache,
+        mem: NonNull<u8>,
+        bytes: usize,
+        alignment: usize,
+    ) -> Option<NonNull<u8>> {
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
+        let claimed = self.claimed(mem);
+        let new_class = Class::of_request(bytes).filter(|_| alignment <= ALIGNMENT);
+        let old_class = Class::of_chunk(claimed.size).filter(|_| claimed.owner != Owner::Mapped);
+        let moved = match (old_class, new_class) {
+            (Some(old), Some(new)) if old == new && old.is_small() => return Some(mem),
+            (Some(old), Some(new)) if old.is_small() && new.is_small() && cache.keeps(new) => {
+                self.allocate_cached(cache, new, Contents::Any)
+            }
+            (_, new_class) => {
+                if let Some(same) = self.resize(claimed, bytes, alignment)? {
+                    return Some(same);
+                }
+                match new_class {
+                    Some(class) => self.allocate_cached(cache, class, Contents::Any),
+                    None => self.allocate_uncached(cache, bytes, alignment, Contents::Any),
+                }
+            }
+        };
+        self.finish_move(claimed, bytes, moved, || self.free_cached(cache, mem))
+    }
+
+    /// The thread's arena has been crowded lately: perhaps there is a better one.
+    #[inline]
+    fn leave_crowd(&'static self, cache: &mut ThreadCache) {
+        let home = cache.arena();
+        if home.take_crowded() {
+            cache.set_arena(self.arenas.move_from(&self.source, home));
+        }
+    }
+
+    /// Gives a cache the limits that the parameters set.
+    pub(crate) fn limit(&self, cache: &mut ThreadCache) {
+        cache.set_limits(self.source.params.get(Param::TcacheCount), self.source.params.get(Param::TcacheMax));
+    }
+
+    /// A block of `class`, from the cache if it has one.
+    #[inline]
+    pub(crate) fn allocate_cached(
+        &'static self,
+        cache: &mut ThreadCache,
+        class: Class,
+        contents: Contents,
+    ) -> Option<NonNull<u8>> {
+        let mem = match cache.pop(class) {
+            Some(mem) => mem,
+            None => self.refill(cache, class)?,
+        };
+        match contents {
+            Contents::Zero => fill(mem, class.chunk().usable(), 0),
+            Contents::Any => {
+                let byte = self.source.params.get(Param::Perturb);
+                if byte != 0 {
+                    fill(mem, class.chunk().usable(), !byte as u8);
+                }
+            }
+        }
+        Some(mem)
+    }
+
+    /// The loaded magazine is empty: fills it, and returns a block.
+    #[cold]
+    #[inline(never)]
+    fn refill(&'static self, cache: &mut ThreadCache, class: Class) -> Option<NonNull<u8>> {
+        if cache.load_spare(class) {
+            return cache.pop(class);
+        }
+        if !cache.keeps(class) || self.mapped.wants(&self.source, class.chunk()) {
+            return self.allocate(cache.arena(), class.chunk().usable(), Contents::Any);
+        }
+        if let Some(magazine) = self.depot.take(class) {
+            cache.load(class, magazine);
+            return cache.pop(class);
+        }
+        let mut more = Magazine::EMPTY;
+        let count = cache.next_batch(class);
+        let home = cache.arena();
+        // An arena that is free at the moment; the own one if it is, or if none is.
+        let others = self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home));
+        let mut arena = home
+            .try_lock()
+            .or_else(|| others.into_iter().find_map(ArenaCell::try_lock_foreign))
+            .unwrap_or_else(|| home.lock_waiting());
+        let mut first = arena.allocate_batch(class.chunk(), count, &mut more);
+        if first.is_none() {
+            drop(arena);
+            self.empty_depot_before_growth();
+            arena = home.lock();
+            first = arena.allocate_batch_growing(&self.source, class.chunk(), count, &mut more);
+        }
+        drop(arena);
+        cache.load(class, more);
+        self.leave_crowd(cache);
+        match first {
+            Some(chunk) => Some(chunk.mem()),
+            None => self.allocate_elsewhere(home, class.chunk(), Contents::Any),
+        }
+    }
+
+    /// The class of a block that lies in an arena and is small, if its head is in order; `None` for anything else, which
+    /// takes a closer look.
+    #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
+    #[inline(always)]
+    pub(crate) fn small_class_of(&self, mem: NonNull<u8>) -> Option<Class> {
+        if !mem.addr().get().is_multiple_of(ALIGNMENT) {
+            return None;
+        }
+        // SAFETY: aligned, and a caller passes what it was handed out: there is a head before it.
+        let chunk = unsafe { ChunkPtr::from_mem(mem) };
+        Class::of_small_chunk(chunk.head()?.size_in_use()?)
+    }
+
+    /// Takes a block back, into the cache if it has a class.
+    #[inline]
+    pub(crate) fn free_cached(&self, cache: &mut ThreadCache, mem: NonNull<u8>) {
+        let claimed = self.claimed(mem);
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
+        match Class::of_chunk(claimed.size) {
+            Some(class) if claimed.owner != Owner::Mapped => self.put_cached(cache, class, mem),
+            _ => self.free_claimed(claimed),
+        }
+    }
+
+    /// Takes a block of a known class back into the cache.
+    #[inline]
+    pub(crate) fn put_cached(&self, cache: &mut ThreadCache, class: Class, mem: NonNull<u8>) {
+        let byte = self.source.params.get(Param::Perturb);
+        if byte != 0 {
+            fill(mem, class.chunk().usable(), byte as u8);
+        }
+        if !cache.push(class, mem) {
+            self.put_overflowing(cache, class, mem);
+        }
+    }
+
+    /// The loaded magazine is full: makes room, and caches the block.
+    #[cold]
+    #[inline(never)]
+    fn put_overflowing(&self, cache: &mut ThreadCache, class: Class, mem: NonNull<u8>) {
+        if !cache.keeps(class) {
+            return self.free(mem);
+        }
+        let full = cache.set_loaded_aside(class);
+        self.put_away(class, full);
+        // There is room now.
+        let _ = cache.push(class, mem);
+    }
+
+    /// A magazine that its thread does not need: to the depot, or to the arenas.
+    pub(crate) fn put_away(&self, class: Class, magazine: Magazine) {
+        if !magazine.is_empty()
+            && let Some(magazine) = self.depot.put(class, magazine)
+        {
+            self.flush(magazine);
+        }
+    }
+
+    /// Frees the blocks of a magazine into their arenas, one lock for all of the same arena.
+    pub(crate) fn flush(&self, mut magazine: Magazine) {
+        while let Some(first) = magazine.pop() {
+            let first = self.claimed(first);
+            match self.arena_of(first) {
+                Some(cell) => magazine = self.flush_to(cell, first, magazine),
+                None => self.free_claimed(first),
+            }
+        }
+    }
+
+    /// Frees `first` and all of the same arena in `magazine`; what is left is returned.
+    fn flush_to(&self, cell: &ArenaCell, first: Claimed, mut magazine: Magazine) -> Magazine {
+        let mut others = Magazine::EMPTY;
+        let mut row = None;
+        let mut arena = cell.lock();
+        let mut release = arena.free_in_row(&self.source, &mut row, first.chunk);
+        while release.is_empty()
+            && let Some(mem) = magazine.pop()
+        {
+            let claimed = self.claimed(mem);
+            if self.arena_of(claimed).is_some_and(|other| core::ptr::eq(other, cell)) {
+                release = arena.free_in_row(&self.source, &mut row, claimed.chunk);
+            } else {
+                others.push(mem);
+            }
+        }
+        // A heap goes back, not under the lock; then the rest of the magazine in the next round.
+        let last = arena.free_row(&self.source, &mut row);
+        drop(arena);
+        release.run(&self.source);
+        last.run(&self.source);
+        while let Some(mem) = magazine.pop() {
+            others.push(mem);
+        }
+        others
+    }
+
+    /// Empties a cache into the depot, or into the arenas where that is full: its thread ends.
+    pub(crate) fn put_all_away(&self, cache: &mut ThreadCache) {
+        cache.drain(|class, magazine| self.put_away(class, magazine));
+    }
+
+    /// Empties a cache into the arenas.
+    pub(crate) fn flush_all(&self, cache: &mut ThreadCache) {
+        cache.drain(|_, magazine| self.flush(magazine));
+    }
+
+    /// Empties the depot, and the caches that nobody owns, into the arenas.
+    pub(crate) fn empty_idle(&self) {
+        for idle in self.caches.idle() {
+            // SAFETY: acquired by the iterator, and used by nobody else until it is released.
+            self.flush_all(unsafe { idle.cache() });
+            idle.release();
+        }
+        self.empty_depot();
+    }
+
+    pub(super) fn empty_depot(&self) {
+        for class in Class::all() {
+            while let Some(magazine) = self.depot.take(class) {
+                self.flush(magazine);
+            }
+        }
+    }
+
+    /// Blocks that wait in the depot.
+    #[cfg(test)]
+    pub(crate) fn depot_count(&self) -> usize {
+        self.depot.count()
+    }
+
+    /// Bytes that wait in the depot.
+    pub(crate) fn depot_bytes(&self) -> usize {
+        self.depot.bytes()
+    }
+
+    /// Before a fork: takes every lock.
+    pub(crate) fn begin_fork(&self) {
+        self.arenas.begin_making();
+        self.depot.begin_fork();
+        self.arenas.begin_fork();
+    }
+
+    /// After a fork, in the parent or in the child.
+    pub(crate) fn end_fork(&self) {
+        self.arenas.end_fork();
+        self.depot.end_fork();
+        self.arenas.end_making();
+    }
+}
