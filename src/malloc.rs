@@ -221,9 +221,9 @@ impl<O: Os> Malloc<O> {
     /// recognised as such ends the process.
     #[inline]
     pub(crate) fn free(&self, mem: NonNull<u8>) {
-        check!(mem.addr().get().is_multiple_of(ALIGNMENT), MisalignedPointer, mem.addr().get());
+        let claimed = self.claimed(mem);
         check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
-        self.free_claimed(self.claimed(mem));
+        self.free_claimed(claimed);
     }
 
     fn free_claimed(&self, claimed: Claimed) {
@@ -254,8 +254,8 @@ impl<O: Os> Malloc<O> {
         bytes: usize,
         alignment: usize,
     ) -> Option<NonNull<u8>> {
-        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
         let claimed = self.claimed(mem);
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
         if let Some(same) = self.resize(claimed, bytes, alignment)? {
             return Some(same);
         }

@@ -49,8 +49,8 @@ impl<O: Os> Malloc<O> {
         bytes: usize,
         alignment: usize,
     ) -> Option<NonNull<u8>> {
-        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
         let claimed = self.claimed(mem);
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
         let new_class = Class::of_request(bytes).filter(|_| alignment <= ALIGNMENT);
         let old_class = Class::of_chunk(claimed.size).filter(|_| claimed.owner != Owner::Mapped);
         let moved = match (old_class, new_class) {
