@@ -313,13 +313,13 @@ fn empty_caches() {
     MALLOC.empty_idle();
 }
 
-/// Takes a block back.
+/// Takes a block back. A thread that only frees gets a cache as well: its blocks go back by the magazine.
 #[inline(never)]
 pub(crate) fn free(mem: NonNull<u8>) {
-    match Slot::get() {
+    match cache() {
         // SAFETY: this thread's cache; the reference ends with the call.
-        Slot::Live(cache) => MALLOC.free_cached(unsafe { cache.cache() }, mem),
-        _ => MALLOC.free(mem),
+        Some(cache) => MALLOC.free_cached(unsafe { cache.cache() }, mem),
+        None => MALLOC.free(mem),
     }
 }
 
