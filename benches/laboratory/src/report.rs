@@ -1,0 +1,232 @@
+//! The report: docs/benchmarks.md and its plots, from the kept CSV files and nothing else.
+//!
+//! ```text
+//!   results/programs.csv   + programs.facts.csv   ──┐
+//!   results/workloads.csv  + workloads.facts.csv  ──┼──> docs/benchmarks.md, docs/plots/*.svg
+//!   results/counts.csv     + counts.facts.csv     ──┘
+//! ```
+//!
+//! A suite that has no file yet is named as not measured. A row of runs that failed says so.
+
+mod plot;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::allocators::{HEAPWRIGHT, SYSTEM};
+use crate::counts::{Count, Unit};
+use crate::machine::Fact;
+use crate::place::{Place, Suite};
+use crate::samples::{Sample, load};
+use crate::summary::{CPU, Cell, FAULTS, Grid, PEAK, Quantity, WALL, geomean, in_order};
+
+const INTRODUCTION: &str = "\
+# Benchmarks
+
+Written by `laboratory report` from the CSV files in benches/laboratory/results; not edited by hand.
+
+Each round runs every allocator once, next to each other in time and in turning order. A figure is the median of an
+allocator's runs, over the median of the system's malloc for the same work: below 1.00 is less than the system's. The
+range behind it is from the lowest to the highest run. CPU time is user and system time of the process and of the
+children it waited for; page faults are minor ones; the geometric mean is over the rows above it. On a machine that is
+shared, wall time says little, and only ratios within one table say anything.
+";
+
+/// Writes the report into `docs`.
+pub(crate) fn write(place: &Place, docs: &Path) -> Result<()> {
+    let plots = docs.join("plots");
+    fs::create_dir_all(&plots).with_context(|| format!("create {}", plots.display()))?;
+    let mut text = INTRODUCTION.to_owned();
+
+    let about = "\
+Unmodified programs, the allocator preloaded. Before the runs, the loader's own notes showed that each program
+reaches the preloaded malloc. A run whose output is not that of the program's first run counts as failed.";
+    samples_section(&mut text, place, &plots, Suite::Programs, "Programs under preload", about)?;
+    let about = "\
+One binary for each allocator, from the same sources (benches/rivals); nothing is preloaded. A run whose checksum is
+not that of the workload's first run counts as failed.";
+    samples_section(&mut text, place, &plots, Suite::Workloads, "Workloads", about)?;
+    counts_section(&mut text, place)?;
+
+    let path = docs.join("benchmarks.md");
+    fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+}
+
+fn samples_section(
+    text: &mut String,
+    place: &Place,
+    plots: &Path,
+    suite: Suite,
+    title: &str,
+    about: &str,
+) -> Result<()> {
+    let samples: Vec<Sample> = load(&suite.figures(place))?;
+    let facts: Vec<Fact> = load(&suite.facts(place))?;
+    writeln!(text, "\n## {title}\n")?;
+    if samples.is_empty() {
+        writeln!(text, "Not measured yet: `laboratory {}`.", suite.name())?;
+        return Ok(());
+    }
+    let rounds = samples.iter().map(|s| s.round + 1).max().unwrap_or(0);
+    ensure!(
+        samples.iter().any(|s| s.allocator == SYSTEM),
+        "{} has no runs of the system's malloc, to which all is relative",
+        suite.figures(place).display()
+    );
+    writeln!(text, "{about}\n")?;
+    failures(text, &samples)?;
+    let few = if rounds < 5 { ", fewer than the usual five: a first impression" } else { "" };
+    writeln!(text, "Rounds: {rounds}{few}.\n\n{}\n", facts_table(&facts))?;
+    for (quantity, file) in [(CPU, Some("cpu")), (PEAK, Some("rss")), (WALL, None), (FAULTS, None)] {
+        let grid = Grid::new(&samples, quantity);
+        writeln!(text, "### {}\n", heading(quantity))?;
+        if let Some(file) = file {
+            let file = format!("{}-{file}.svg", suite.name());
+            plot::write(&grid, &format!("{} over that of the system's malloc", quantity.name), &plots.join(&file))?;
+            writeln!(text, "![{}: {title}](plots/{file})\n", quantity.name)?;
+        }
+        writeln!(text, "{}\n", grid_table(&grid, quantity))?;
+    }
+    // One empty line ends a section.
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    Ok(())
+}
+
+fn heading(quantity: Quantity) -> String {
+    match quantity.unit {
+        "" => quantity.name.to_owned(),
+        unit => format!("{}, {unit}", quantity.name),
+    }
+}
+
+/// What ended badly, in words: nobody should have to find it in a table.
+fn failures(text: &mut String, samples: &[Sample]) -> Result<()> {
+    let mut lines: Vec<String> = Vec::new();
+    for sample in samples.iter().filter(|s| s.outcome != crate::measure::Outcome::Good) {
+        let line = format!("- {} under {}: {}", sample.subject, sample.allocator, sample.outcome);
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    if !lines.is_empty() {
+        writeln!(text, "**Runs that ended badly:**\n\n{}\n", lines.join("\n"))?;
+    }
+    Ok(())
+}
+
+fn table(header: &[String]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn facts_table(facts: &[Fact]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(["measured", "on, with"]);
+    table.add_rows(facts.iter().map(|fact| [&fact.about, &fact.what]));
+    table
+}
+
+fn grid_table(grid: &Grid, quantity: Quantity) -> Table {
+    let names = grid.allocators.iter().filter(|name| *name != SYSTEM).cloned();
+    let header = ["".to_owned(), SYSTEM.to_owned()].into_iter().chain(names);
+    let to_best = grid.to_best_rival();
+    let has_rivals = to_best.iter().any(Option::is_some);
+    let header = header.chain(has_rivals.then(|| format!("{HEAPWRIGHT} / best rival")));
+    let mut table = table(&header.collect::<Vec<_>>());
+    // Only the ratios of others are shown: the system's own are 1, and its figure says more.
+    let shown: Vec<usize> = (0..grid.allocators.len()).filter(|i| grid.allocators[*i] != SYSTEM).collect();
+    let best = |ratio: Option<f64>| has_rivals.then(|| ratio.map_or(String::new(), |r| format!("{r:.2}")));
+    for (row, to_best) in grid.rows.iter().zip(&to_best) {
+        let system = format!("{} ({})", amount(row.system.median, quantity), range(row.system.over(row.system.median)));
+        let cells = shown.iter().map(|i| ratio(&row.ratios[*i]));
+        let cells = [row.subject.clone(), system].into_iter().chain(cells).chain(best(*to_best));
+        table.add_row(cells);
+    }
+    let of_all = |mean: &Option<(f64, usize)>| match mean {
+        Some((mean, count)) if *count == grid.rows.len() => format!("{mean:.3}"),
+        Some((mean, count)) => format!("{mean:.3} (of {count})"),
+        None => String::new(),
+    };
+    let means = grid.geomeans();
+    let cells = shown.iter().map(|i| of_all(&means[*i]));
+    let to_best = has_rivals.then(|| of_all(&geomean(to_best.iter().flatten().copied())));
+    table.add_row(["geometric mean".to_owned(), String::new()].into_iter().chain(cells).chain(to_best));
+    table
+}
+
+fn amount(value: f64, quantity: Quantity) -> String {
+    match quantity.unit {
+        "s" => format!("{value:.3}"),
+        "MiB" => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+fn range(spread: crate::summary::Spread) -> String {
+    format!("{:.2}-{:.2}", spread.low, spread.high)
+}
+
+fn ratio(cell: &Cell) -> String {
+    match cell {
+        Cell::Measured(spread) => format!("{:.2} ({})", spread.median, range(*spread)),
+        Cell::Failed(_) => "failed".into(),
+        Cell::Absent => String::new(),
+    }
+}
+
+fn counts_section(text: &mut String, place: &Place) -> Result<()> {
+    let counts: Vec<Count> = load(&Suite::Counts.figures(place))?;
+    let facts: Vec<Fact> = load(&Suite::Counts.facts(place))?;
+    writeln!(text, "\n## Counted figures\n")?;
+    if counts.is_empty() {
+        writeln!(text, "Not measured yet: `laboratory counts`.")?;
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "Instructions under callgrind for one operation: the difference of 20,000 and 10,000 of them. Each figure holds\n\
+         the same few instructions of the driver around the call. Continuous integration compares heapwright's\n\
+         with benches/laboratory/baseline.csv (`laboratory counts --check`).\n\n{}",
+        facts_table(&facts)
+    )?;
+    for (title, unit, of) in [
+        ("Instructions of malloc.h, preloaded", Unit::Instructions, "malloc.h"),
+        ("Instructions of GlobalAlloc, called directly", Unit::Instructions, "GlobalAlloc"),
+        ("Page faults of whole processes", Unit::MinorFaults, "process"),
+    ] {
+        let counts: Vec<&Count> = counts.iter().filter(|c| c.unit == unit && c.of == of).collect();
+        writeln!(text, "\n### {title}\n\n{}", counts_table(&counts))?;
+    }
+    Ok(())
+}
+
+fn counts_table(counts: &[&Count]) -> Table {
+    let mut allocators = in_order(counts.iter().map(|c| c.allocator.as_str()));
+    allocators.sort_by_key(|name| (name != SYSTEM, name != HEAPWRIGHT));
+    let header = ["".to_owned()].into_iter().chain(allocators.iter().cloned()).chain(["what it is".to_owned()]);
+    let mut table = table(&header.collect::<Vec<_>>());
+    if let Some(last) = table.column_mut(allocators.len() + 1) {
+        last.set_cell_alignment(CellAlignment::Left);
+    }
+    for name in in_order(counts.iter().map(|c| c.name.as_str())) {
+        let of = |allocator: &String| {
+            let found = counts.iter().find(|c| c.name == name && c.allocator == *allocator);
+            found.map_or(String::new(), |c| match c.unit {
+                Unit::Instructions => format!("{:.1}", c.value),
+                Unit::MinorFaults => format!("{:.0}", c.value),
+            })
+        };
+        let what = counts.iter().find(|c| c.name == name).map_or(String::new(), |c| c.what.clone());
+        table.add_row([name.clone()].into_iter().chain(allocators.iter().map(of)).chain([what]));
+    }
+    table
+}
