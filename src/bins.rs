@@ -306,6 +306,7 @@ impl Bins {
 }
 
 #[cfg(test)]
+#[allow(unsafe_code)]
 mod tests {
     use super::*;
     use core::ptr::NonNull;
@@ -321,7 +322,6 @@ mod tests {
         fn new() -> Self {
             let mut memory = std::vec![0u128; 1 << 18];
             // SAFETY: the vector is 16-aligned and lives as long as the chunks are used.
-            #[allow(unsafe_code)]
             let next = unsafe { ChunkPtr::new(NonNull::from(&mut memory[0]).cast()) };
             Self { _memory: memory, next }
         }

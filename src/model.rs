@@ -343,7 +343,8 @@ proptest! {
 
     #[test]
     fn whatever_a_program_does_the_heap_stays_whole(
-        script in prop::collection::vec(operations(), 1..300),
+        // 300 on average.
+        script in prop::collection::vec(operations(), 1..600),
         caching in prop_oneof![Just(Caching::On), Just(Caching::Shrunken), Just(Caching::Off)],
     ) {
         let mut model = Model::over(FakeOs::new(), caching);
