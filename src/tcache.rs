@@ -291,6 +291,12 @@ impl Caches {
         Some(CachePtr(cell))
     }
 
+    /// How many caches there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.published.iter().count()
+    }
+
     /// Blocks in all caches, whoever has them.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {

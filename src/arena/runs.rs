@@ -357,22 +357,31 @@ impl Arena {
     /// whole pages inside every other free chunk. Returns how many bytes of such pages there were; the rest shows in the
     /// bytes that the arena has from the system.
     pub(crate) fn trim<O: Os>(&mut self, source: &Source<O>, pad: usize) -> (usize, Release) {
-        self.shorten_heaps(source);
+        self.shorten_ends(source);
         let release = self.trim_top(source, pad);
         let mut purged = 0;
         self.bins.for_each_large(|chunk| purged += purge_inside(source, chunk));
         (purged, release)
     }
 
-    fn shorten_heaps<O: Os>(&mut self, source: &Source<O>) {
+    /// Cuts every run that ends with a fence: those of heaps, and the last one of the break.
+    fn shorten_ends<O: Os>(&mut self, source: &Source<O>) {
+        if let Some(fence) = self.break_fence() {
+            self.shorten_before(source, fence, Owner::Main);
+        }
         let mut next = self.heaps;
         while let Some(heap) = next {
             next = heap.next();
-            let Some(fence) = heap.fence() else { continue };
-            if fence.head().is_some_and(|head| !head.prev_in_use()) {
-                let free = self.take_prev::<O>(fence, Owner::Heap);
-                self.shorten_run(source, free, fence);
+            if let Some(fence) = heap.fence() {
+                self.shorten_before(source, fence, Owner::Heap);
             }
+        }
+    }
+
+    fn shorten_before<O: Os>(&mut self, source: &Source<O>, fence: ChunkPtr, owner: Owner) {
+        if fence.head().is_some_and(|head| !head.prev_in_use()) {
+            let free = self.take_prev::<O>(fence, owner);
+            self.shorten_run(source, free, fence);
         }
     }
 }
