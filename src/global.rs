@@ -32,7 +32,6 @@ use crate::environment;
 use crate::heap::{HeapTable, TableWords};
 use crate::magazine;
 use crate::malloc::{Contents, Malloc};
-use crate::options::Param;
 use crate::os::HEAP_SLOTS;
 #[cfg(not(test))]
 use crate::os::Os;
@@ -263,7 +262,7 @@ unsafe extern "C" fn after_fork_in_child() {
 pub(crate) fn allocate_fast(bytes: usize) -> Option<NonNull<u8>> {
     let class = Class::of_small_request(bytes)?;
     let Slot::Live(cache) = Slot::get() else { return None };
-    if MALLOC.source.params.get(Param::Perturb) != 0 {
+    if !MALLOC.source.params.attention.is_quiet() {
         return None;
     }
     // SAFETY: this thread's cache; the reference ends with the call.
@@ -329,7 +328,7 @@ pub(crate) fn free(mem: NonNull<u8>) {
 pub(crate) fn free_fast(mem: NonNull<u8>) -> bool {
     let Slot::Live(cache) = Slot::get() else { return false };
     let Some(class) = MALLOC.small_class_of(mem) else { return false };
-    if magazine::is_cached(mem) || MALLOC.source.params.get(Param::Perturb) != 0 {
+    if magazine::is_cached(mem) || !MALLOC.source.params.attention.is_quiet() {
         return false;
     }
     // SAFETY: this thread's cache; the reference ends with the call.
@@ -344,7 +343,7 @@ fn free_of_layout_fast(mem: NonNull<u8>, layout: Layout) -> bool {
     }
     let Some(class) = Class::of_small_request(layout.size()) else { return false };
     let Slot::Live(cache) = Slot::get() else { return false };
-    if magazine::is_cached(mem) || MALLOC.source.params.get(Param::Perturb) != 0 {
+    if magazine::is_cached(mem) || !MALLOC.source.params.attention.is_quiet() {
         return false;
     }
     // SAFETY: this thread's cache; the reference ends with the call.

@@ -35,7 +35,7 @@
 //! Each module uses those above its own row, or on it; docs/design.md follows one request and one block through them.
 //!
 //! ```text
-//! 0  size  class  fatal  secret  options  sync  arch
+//! 0  size  class  fatal  secret  attention  options  sync  arch
 //! 1  os (the memory source)         os::linux, os::fake
 //! 2  chunk (boundary tags)
 //! 3  bins  brk  heap  mapped  source  magazine (blocks in caches)
@@ -69,6 +69,8 @@ mod arch;
 mod arena;
 #[cfg(not(loom))]
 mod arenas;
+#[cfg(not(loom))]
+mod attention;
 #[cfg(not(loom))]
 mod bins;
 #[cfg(not(loom))]

@@ -6,6 +6,7 @@
 //! Facts about names, numbers and limits: the GNU C Library manual, "Malloc Tunable Parameters" and "Memory Allocation
 //! Tunables", <https://sourceware.org/glibc/manual/latest/html_node/Malloc-Tunable-Parameters.html>.
 
+use crate::attention::{Attention, Reason};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Defaults, in bytes unless they count something.
@@ -106,6 +107,8 @@ pub(crate) static TABLE: [Row; 11] = [
 /// The effective values.
 #[derive(Debug)]
 pub(crate) struct Params {
+    /// What the fast paths have to look at.
+    pub(crate) attention: Attention,
     mmap_threshold: AtomicUsize,
     trim_threshold: AtomicUsize,
     top_pad: AtomicUsize,
@@ -129,6 +132,7 @@ pub(crate) struct Params {
 impl Params {
     pub(crate) const fn new() -> Self {
         Self {
+            attention: Attention::new(),
             mmap_threshold: AtomicUsize::new(default::MMAP_THRESHOLD),
             trim_threshold: AtomicUsize::new(default::TRIM_THRESHOLD),
             top_pad: AtomicUsize::new(default::TOP_PAD),
@@ -178,6 +182,7 @@ impl Params {
                 self.is_fixed.store(1, Ordering::Relaxed);
                 self.is_pad_fixed.store(1, Ordering::Relaxed);
             }
+            Param::Perturb => self.attention.set(Reason::Perturb, value != 0),
             _ => {}
         }
     }

@@ -1,0 +1,54 @@
+//! One word for everything that takes a request off the fast path.
+//!
+//! The fast paths of malloc and free test one read-mostly word and nothing else beside the cache itself. Whoever wants
+//! something done that a cached request would pass by sets a bit here; the slow path looks which.
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
+
+/// What the slow path has to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// `M_PERTURB` is set: blocks are filled when they are handed out and taken back.
+    Perturb = 1,
+}
+
+/// The word.
+#[derive(Debug)]
+pub(crate) struct Attention(AtomicUsize);
+
+// Relaxed throughout: a request that sees a change a moment later is as good as one that came a moment earlier.
+impl Attention {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    /// Whether a request may go the fast path.
+    #[inline(always)]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    /// Sets or clears one reason.
+    pub(crate) fn set(&self, reason: Reason, wanted: bool) {
+        if wanted {
+            self.0.fetch_or(reason as usize, Ordering::Relaxed);
+        } else {
+            self.0.fetch_and(!(reason as usize), Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_come_and_go_by_themselves() {
+        let attention = Attention::new();
+        assert!(attention.is_quiet());
+        attention.set(Reason::Perturb, true);
+        assert!(!attention.is_quiet());
+        attention.set(Reason::Perturb, false);
+        assert!(attention.is_quiet());
+    }
+}
