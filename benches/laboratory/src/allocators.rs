@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::measure::Call;
 use crate::place::Place;
 use crate::rounds::checksum;
 
@@ -35,6 +36,22 @@ pub(crate) struct Allocator {
     pub(crate) build: String,
     /// In words, for the report.
     pub(crate) version: String,
+    /// Settings that make it another one.
+    pub(crate) env: Vec<(String, String)>,
+}
+
+impl Allocator {
+    /// A call of `program` under this malloc.
+    pub(crate) fn call(&self, program: impl Into<PathBuf>) -> Call {
+        let call = Call::new(program).preload(self.library.as_deref());
+        self.env.iter().fold(call, |call, (key, value)| call.env(key, value))
+    }
+}
+
+/// Where a malloc stands in every table and every picture; names that are not here come behind.
+pub(crate) fn rank(name: &str) -> usize {
+    let order = [SYSTEM, HEAPWRIGHT, "jemalloc", "jemalloc-1s", "tcmalloc", "mimalloc", "snmalloc", "rpmalloc"];
+    order.iter().position(|known| *known == name).unwrap_or(order.len())
 }
 
 /// A library given by the caller: `PATH` stands for heapwright's own, `NAME=PATH` is one more.
@@ -76,11 +93,16 @@ pub(crate) fn find(
     for (i, one) in given.iter().enumerate() {
         ensure!(given[..i].iter().all(|other| other.name != one.name), "two libraries for the name {}", one.name);
     }
-    let mut found =
-        vec![Allocator { name: SYSTEM.into(), library: None, build: "-".into(), version: crate::machine::c_library() }];
+    let mut found = vec![Allocator {
+        name: SYSTEM.into(),
+        library: None,
+        build: "-".into(),
+        version: crate::machine::c_library(),
+        env: Vec::new(),
+    }];
     let preloaded = |name: &str, path: PathBuf, version: String| -> Result<Allocator> {
         let build = checksum([path.clone()])?;
-        Ok(Allocator { name: name.into(), library: Some(path), build, version })
+        Ok(Allocator { name: name.into(), library: Some(path), build, version, env: Vec::new() })
     };
     if is_wanted(HEAPWRIGHT) && given.iter().all(|g| g.name != HEAPWRIGHT) {
         let library = build_heapwright(place)?;

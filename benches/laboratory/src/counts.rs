@@ -103,11 +103,7 @@ pub(crate) fn measure(
             .map(|a| Contestant {
                 allocator: a.name.clone(),
                 build: a.build.clone(),
-                job: Job {
-                    call: Call::new(&grow).preload(a.library.as_deref()),
-                    clients: None,
-                    result: ResultOf::Bytes(Vec::new()),
-                },
+                job: Job { call: a.call(&grow), clients: None, result: ResultOf::Bytes(Vec::new()) },
             })
             .collect(),
     });

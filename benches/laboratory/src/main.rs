@@ -3,6 +3,7 @@
 //! ```text
 //!   laboratory programs     python, gcc, redis, ... under preload   ─┐
 //!   laboratory workloads    the binaries of benches/rivals          ─┼─> results/*.csv ──> laboratory report
+//!   laboratory scenarios    memory over time, from ../shared/scenarios ┤
 //!   laboratory counts       instructions by callgrind, page faults  ─┘                       docs/benchmarks.md
 //! ```
 //!
@@ -18,7 +19,7 @@
 //!   samples (CSV)  inputs  bindings
 //!   rounds (interleaved runs)
 //!   allocators  summary
-//!   programs  workloads
+//!   programs  workloads  scenarios
 //!   counts
 //!   report
 //! ```
@@ -35,6 +36,7 @@ mod progress;
 mod report;
 mod rounds;
 mod samples;
+mod scenarios;
 mod summary;
 mod workloads;
 
@@ -96,6 +98,20 @@ enum Measurement {
         /// Passed on to the workloads
         #[arg(long)]
         scale: Option<u64>,
+    },
+    /// Memory over time of the programs in shared/scenarios beside the project
+    Scenarios {
+        #[command(flatten)]
+        preload: Preload,
+        /// Runs of each program under each allocator; the curves are of the first
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        rounds: u32,
+        /// Only these scenarios
+        #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+        only: Vec<String>,
+        /// The longest that a run may take
+        #[arg(long, default_value_t = 180, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+        limit: u64,
     },
     /// Instructions of single operations, page faults of processes
     Counts {
@@ -195,6 +211,9 @@ fn perform(cli: Cli) -> Result<bool> {
             facts.extend(scale.map(|scale| Fact::new("scale", scale.to_string())));
             measure(&place, Suite::Workloads, &subjects, facts, &rounds)
         }
+        Measurement::Scenarios { preload, rounds, only, limit } => {
+            watch(&place, &preload, &only, rounds, Duration::from_secs(limit))
+        }
         Measurement::Counts { preload, check, accept, limit } => count(&place, &preload, check, accept, limit),
         Measurement::Report { docs } => {
             let docs = docs.unwrap_or_else(|| place.project.join("docs"));
@@ -225,6 +244,26 @@ fn measure(place: &Place, suite: Suite, subjects: &[Subject], facts: Vec<Fact>, 
         eprintln!("error: {failures} runs ended badly");
     }
     Ok(failures == 0)
+}
+
+fn watch(place: &Place, preload: &Preload, only: &[String], rounds: u32, limit: Duration) -> Result<bool> {
+    let Some(sources) = scenarios::sources(place) else {
+        println!("there is no shared/scenarios beside the project: memory over time is not measured");
+        return Ok(true);
+    };
+    let _occupied = place.occupy()?;
+    let mut notes = Vec::new();
+    let allocators = scenarios::with_settings(preload.find(place, &mut notes)?);
+    say(&mut notes);
+    let measured = scenarios::measure(place, &sources, &allocators, only, rounds, limit)?;
+    let suite = Suite::Scenarios;
+    samples::save(&suite.figures(place), &[], &measured.figures)?;
+    samples::save(&suite.points(place), &[], &measured.points)?;
+    let facts: Vec<Fact> = machine::facts().into_iter().chain(versions(&allocators)).collect();
+    samples::save(&suite.facts(place), &[], &facts)?;
+    println!("{} figures in {}", measured.figures.len(), suite.figures(place).display());
+    measured.failures.iter().for_each(|failure| eprintln!("error: {failure}"));
+    Ok(measured.failures.is_empty())
 }
 
 fn count(place: &Place, preload: &Preload, check: bool, accept: bool, limit: u64) -> Result<bool> {

@@ -205,8 +205,24 @@ pub(crate) struct Started {
 }
 
 impl Started {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn finish(self, limit: Duration) -> Result<Run> {
-        let ended = end_within(&self.child, limit).context("wait for a process")?;
+        self.finish_watched(limit, limit, &mut || {})
+    }
+
+    /// Looks at it `every` so often until it has ended.
+    pub(crate) fn finish_watched(self, limit: Duration, every: Duration, look: &mut dyn FnMut()) -> Result<Run> {
+        let ended = loop {
+            let left = limit.saturating_sub(self.begin.elapsed());
+            let ended = end_within(&self.child, left.min(every)).context("wait for a process")?;
+            if ended || left <= every {
+                break ended;
+            }
+            look();
+        };
         let wall = self.begin.elapsed();
         if !ended {
             self.kill();

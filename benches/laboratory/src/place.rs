@@ -69,6 +69,7 @@ impl Place {
 pub(crate) enum Suite {
     Programs,
     Workloads,
+    Scenarios,
     Counts,
 }
 
@@ -77,12 +78,18 @@ impl Suite {
         match self {
             Self::Programs => "programs",
             Self::Workloads => "workloads",
+            Self::Scenarios => "scenarios",
             Self::Counts => "counts",
         }
     }
 
     pub(crate) fn figures(self, place: &Place) -> PathBuf {
         place.results.join(self.name()).with_extension("csv")
+    }
+
+    /// What was seen in the course of a run.
+    pub(crate) fn points(self, place: &Place) -> PathBuf {
+        place.results.join(self.name()).with_extension("points.csv")
     }
 
     pub(crate) fn facts(self, place: &Place) -> PathBuf {

@@ -3,11 +3,14 @@
 //! ```text
 //!   results/programs.csv   + programs.facts.csv   ──┐
 //!   results/workloads.csv  + workloads.facts.csv  ──┼──> docs/benchmarks.md, docs/plots/*.svg
+//!   results/scenarios.csv  + .points.csv, .facts.csv ┤
 //!   results/counts.csv     + counts.facts.csv     ──┘
 //! ```
 //!
 //! A suite that has no file yet is named as not measured. A row of runs that failed says so.
 
+mod curves;
+mod palette;
 mod plot;
 
 use std::fmt::Write as _;
@@ -17,12 +20,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::allocators::{HEAPWRIGHT, SYSTEM};
+use crate::allocators::{HEAPWRIGHT, SYSTEM, rank};
 use crate::counts::{Count, Unit};
 use crate::machine::Fact;
 use crate::place::{Place, Suite};
 use crate::samples::{Sample, load};
-use crate::summary::{CPU, Cell, FAULTS, Grid, PEAK, Quantity, WALL, geomean, in_order};
+use crate::scenarios::{Figure, Point, SCENARIOS, Scenario};
+use crate::summary::{CPU, Cell, FAULTS, Grid, PEAK, Quantity, Spread, WALL, geomean, in_order};
 
 const INTRODUCTION: &str = "\
 # Benchmarks
@@ -50,6 +54,7 @@ reaches the preloaded malloc. A run whose output is not that of the program's fi
 One binary for each allocator, from the same sources (benches/rivals); nothing is preloaded. A run whose checksum is
 not that of the workload's first run counts as failed.";
     samples_section(&mut text, place, &plots, Suite::Workloads, "Workloads", about)?;
+    scenarios_section(&mut text, place, &plots)?;
     counts_section(&mut text, place)?;
 
     let path = docs.join("benchmarks.md");
@@ -183,6 +188,62 @@ fn ratio(cell: &Cell) -> String {
     }
 }
 
+fn scenarios_section(text: &mut String, place: &Place, plots: &Path) -> Result<()> {
+    let figures: Vec<Figure> = load(&Suite::Scenarios.figures(place))?;
+    let points: Vec<Point> = load(&Suite::Scenarios.points(place))?;
+    let facts: Vec<Fact> = load(&Suite::Scenarios.facts(place))?;
+    writeln!(text, "\n## Memory over time\n")?;
+    if figures.is_empty() {
+        writeln!(text, "Not measured yet: `laboratory scenarios`.")?;
+        return Ok(());
+    }
+    let rounds = figures.iter().map(|f| f.round + 1).max().unwrap_or(0);
+    writeln!(
+        text,
+        "Programs in C that grow, free most of what they have and go on; the allocator preloaded, interleaved runs, none of\n\
+         them calls `malloc_trim`. The curves are of the first round. Figures are medians, with the range of all runs.\n\n\
+         Rounds: {rounds}.\n\n{}",
+        facts_table(&facts)
+    )?;
+    for scenario in &SCENARIOS {
+        let points: Vec<&Point> = points.iter().filter(|p| p.scenario == scenario.name).collect();
+        if points.is_empty() {
+            continue;
+        }
+        let file = format!("memory-{}.svg", scenario.name);
+        curves::write(&points, scenario.title, &plots.join(&file))?;
+        writeln!(text, "\n### {}\n\n{}.\n", scenario.name, capitalised(scenario.what))?;
+        writeln!(text, "![Memory over time: {}](plots/{file})\n", scenario.name)?;
+        writeln!(text, "{}", figures_table(scenario, &figures))?;
+    }
+    Ok(())
+}
+
+fn capitalised(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn figures_table(scenario: &Scenario, figures: &[Figure]) -> Table {
+    let own = || figures.iter().filter(|f| f.scenario == scenario.name);
+    let mut allocators = in_order(own().map(|f| f.allocator.as_str()));
+    allocators.sort_by_key(|name| rank(name));
+    let mut table = table(&["".to_owned()].into_iter().chain(allocators.iter().cloned()).collect::<Vec<_>>());
+    for (key, what) in scenario.figures {
+        let cell = |allocator: &String| {
+            let values = own().filter(|f| f.allocator == *allocator && f.key == *key).map(|f| f.value);
+            let values: Vec<f64> = values.collect();
+            Spread::of(&values).map_or(String::new(), |s| {
+                let digits = if s.high < 1000.0 { 2 } else { 0 };
+                let range = format!(" ({:.digits$}-{:.digits$})", s.low, s.high);
+                format!("{:.digits$}{}", s.median, if values.len() > 1 { &range } else { "" })
+            })
+        };
+        table.add_row([(*what).to_owned()].into_iter().chain(allocators.iter().map(cell)));
+    }
+    table
+}
+
 fn counts_section(text: &mut String, place: &Place) -> Result<()> {
     let counts: Vec<Count> = load(&Suite::Counts.figures(place))?;
     let facts: Vec<Fact> = load(&Suite::Counts.facts(place))?;
@@ -211,7 +272,7 @@ fn counts_section(text: &mut String, place: &Place) -> Result<()> {
 
 fn counts_table(counts: &[&Count]) -> Table {
     let mut allocators = in_order(counts.iter().map(|c| c.allocator.as_str()));
-    allocators.sort_by_key(|name| (name != SYSTEM, name != HEAPWRIGHT));
+    allocators.sort_by_key(|name| rank(name));
     let header = ["".to_owned()].into_iter().chain(allocators.iter().cloned()).chain(["what it is".to_owned()]);
     let mut table = table(&header.collect::<Vec<_>>());
     if let Some(last) = table.column_mut(allocators.len() + 1) {

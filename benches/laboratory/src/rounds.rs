@@ -137,7 +137,7 @@ fn told(sample: &Sample, rounds: u32, run: &Run) -> String {
 }
 
 /// All of `items`, beginning `by` places later each time.
-fn rotated<T>(items: &[T], by: u32) -> impl Iterator<Item = &T> {
+pub(crate) fn rotated<T>(items: &[T], by: u32) -> impl Iterator<Item = &T> {
     let start = by as usize % items.len().max(1);
     items[start..].iter().chain(&items[..start])
 }

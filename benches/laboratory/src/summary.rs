@@ -5,7 +5,7 @@
 
 use statrs::statistics::{Data, OrderStatistics as _, Statistics as _};
 
-use crate::allocators::{HEAPWRIGHT, SYSTEM};
+use crate::allocators::{HEAPWRIGHT, SYSTEM, rank};
 use crate::measure::Outcome;
 use crate::samples::Sample;
 
@@ -75,11 +75,10 @@ pub(crate) struct Row {
 }
 
 impl Grid {
-    /// The names come in the order in which `samples` has them first, the system's and heapwright's allocators before
-    /// all others. A subject without a good run of the system has no row.
+    /// The names come in the order of [`rank`]. A subject without a good run of the system has no row.
     pub(crate) fn new(samples: &[Sample], quantity: Quantity) -> Self {
         let mut allocators = in_order(samples.iter().map(|s| s.allocator.as_str()));
-        allocators.sort_by_key(|name| (name != SYSTEM, name != HEAPWRIGHT));
+        allocators.sort_by_key(|name| rank(name));
         let rows = in_order(samples.iter().map(|s| s.subject.as_str()))
             .into_iter()
             .filter_map(|subject| {

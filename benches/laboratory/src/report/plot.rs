@@ -13,19 +13,9 @@ use anyhow::{Context as _, Result, anyhow};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::palette::colour;
 use crate::allocators::SYSTEM;
 use crate::summary::{Cell, Grid};
-
-/// Colours that most colour-blind eyes tell apart (Okabe and Ito); heapwright's first.
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(213, 94, 0),
-    RGBColor(0, 114, 178),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(86, 180, 233),
-    RGBColor(230, 159, 0),
-    RGBColor(120, 120, 120),
-];
 
 const WIDTH: i32 = 860;
 const LABELS: i32 = 170;
@@ -78,8 +68,8 @@ fn draw(groups: &[Group], names: &[&str], title: &str, path: &Path) -> Result<()
 
     area.draw(&Text::new(title.to_owned(), (10, 16), anchored(15, HPos::Left)))?;
     let mut x = LABELS;
-    for (name, colour) in names.iter().zip(COLOURS.iter().cycle()) {
-        area.draw(&Rectangle::new([(x, 38), (x + 11, 49)], colour.filled()))?;
+    for name in names {
+        area.draw(&Rectangle::new([(x, 38), (x + 11, 49)], colour(name).filled()))?;
         area.draw(&Text::new((*name).to_owned(), (x + 16, 44), anchored(12, HPos::Left)))?;
         x += 30 + 8 * name.len() as i32;
     }
@@ -94,10 +84,10 @@ fn draw(groups: &[Group], names: &[&str], title: &str, path: &Path) -> Result<()
     for (i, group) in groups.iter().enumerate() {
         let middle = bar_top(i, 0) + (group_height - GAP) / 2;
         area.draw(&Text::new(group.label.clone(), (LABELS - 8, middle), anchored(12, HPos::Right)))?;
-        for (j, (bar, colour)) in group.bars.iter().zip(COLOURS.iter().cycle()).enumerate() {
+        for (j, (bar, name)) in group.bars.iter().zip(names).enumerate() {
             let Some(ratio) = *bar else { continue };
             let y = bar_top(i, j);
-            area.draw(&Rectangle::new([(LABELS, y), (at(ratio), y + BAR - 2)], colour.filled()))?;
+            area.draw(&Rectangle::new([(LABELS, y), (at(ratio), y + BAR - 2)], colour(name).filled()))?;
         }
     }
     let one = at(1.0);
