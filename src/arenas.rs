@@ -218,16 +218,21 @@ impl Arenas {
     }
 
     fn choose<O: Os>(&self, source: &Source<O>) -> &ArenaCell {
-        let least_used = self.published.iter().min_by_key(|cell| cell.threads());
-        if let Some(unused) = least_used.filter(|cell| cell.threads() == 0) {
+        let most = self.allowed(source);
+        if let Some(unused) = self.oldest(most).find(|cell| cell.threads() == 0) {
             return unused;
         }
-        let most = self.allowed(source);
         if let Some(made) = self.make_below(source, most) {
             return made;
         }
         // With one arena in all, or no addresses for another, everybody shares the main one.
-        self.published.iter().min_by_key(|cell| cell.threads()).unwrap_or(&self.main)
+        self.oldest(most).min_by_key(|cell| cell.threads()).unwrap_or(&self.main)
+    }
+
+    /// The `most` thread arenas that were made first: there are more than that once the limit has been lowered.
+    fn oldest(&self, most: usize) -> impl Iterator<Item = &'static ArenaCell> {
+        let beyond = self.published.iter().count().saturating_sub(most);
+        self.published.iter().skip(beyond)
     }
 
     /// Ends what [`attach`](Self::attach) began.
@@ -241,7 +246,7 @@ impl Arenas {
         if cell.threads() < 2 {
             return cell;
         }
-        let better = self.published.iter().find(|other| other.threads() == 0).or_else(|| {
+        let better = self.oldest(self.allowed(source)).find(|other| other.threads() == 0).or_else(|| {
             self.earned.fetch_add(1, Ordering::Relaxed);
             self.make_below(source, self.allowed(source))
         });

@@ -206,10 +206,8 @@ pub(crate) extern "C" fn malloc_trim(pad: usize) -> c_int {
 /// Sets a parameter; always 1, as in glibc since 2.43, also for parameters that have no effect here.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn mallopt(parameter: c_int, value: c_int) -> c_int {
-    // The environment is read before, so that it does not undo the call.
-    global::begin();
     if let Some((param, value)) = options::by_mallopt(parameter, value) {
-        allocator().source.params.set(param, value);
+        global::set(param, value);
     }
     1
 }

@@ -2,7 +2,7 @@
 //!
 //! glibc's own are read with glibc's tolerance: what is malformed or out of range is ignored without a word. A
 //! `HEAPWRIGHT_` variable is meant for us, so one that is unknown or malformed is reported in one line, by name, and the
-//! default is kept. Order: `GLIBC_TUNABLES`, then a `MALLOC_` alias if its tunable was not set, then `HEAPWRIGHT_`.
+//! default is kept. A tunable wins over the `MALLOC_` variable of the same parameter, and `HEAPWRIGHT_` over both.
 //!
 //! A process with raised privileges (`AT_SECURE`) reads none of them: its environment is somebody else's.
 //!
@@ -12,34 +12,43 @@
 #![allow(unsafe_code)]
 
 use core::ffi::{CStr, c_char};
-use core::fmt::Write;
+use core::fmt::{Display, Write};
 
 use crate::fatal::Line;
-use crate::options::{Params, Row, TABLE};
+use crate::options::{Params, Row, SetBy, TABLE};
+use crate::settings::{Limits, Setting};
 
 const PREFIX: &[u8] = b"HEAPWRIGHT_";
 /// Names behind this prefix are the tests' own.
 const TEST_PREFIX: &[u8] = b"HEAPWRIGHT_TEST_";
 const TUNABLES: &[u8] = b"GLIBC_TUNABLES";
+/// 1: the effective options are printed at the start.
+const PRINT: &[u8] = b"HEAPWRIGHT_PRINT_OPTIONS";
 
 unsafe extern "C" {
     /// The process's environment; null until the C library has begun.
     static environ: *const *const c_char;
 }
 
-/// Reads the environment into `params`. `false` when there is none yet and it has to be read later.
-pub(crate) fn read(params: &Params) -> bool {
+/// What the environment asks for besides values of parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The effective options, on stderr.
+    pub(crate) table: bool,
+}
+
+/// Reads the environment into `params`. `None` when there is none yet and it has to be read later.
+pub(crate) fn read(params: &Params) -> Option<Wanted> {
     // SAFETY: getauxval reads what the kernel left at process start.
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
-        return true;
+        return Some(Wanted { table: false });
     }
     // SAFETY: the C library's variable.
     let list = unsafe { environ };
     if list.is_null() {
-        return false;
+        return None;
     }
-    apply(params, || Variables { next: list }, crate::arch::write_stderr);
-    true
+    Some(apply(params, Variables { next: list }, crate::arch::write_stderr))
 }
 
 /// The variables of a null-terminated list.
@@ -64,33 +73,33 @@ impl Iterator for Variables {
 }
 
 /// Applies the variables, and reports what is wrong with those meant for us.
-fn apply<'a, V: Iterator<Item = &'a [u8]>>(params: &Params, variables: impl Fn() -> V, report: impl Fn(&[u8])) {
-    let mut from_tunables = [false; TABLE.len()];
-    for (name, value) in variables().filter_map(split) {
+fn apply<'a>(params: &Params, variables: impl Iterator<Item = &'a [u8]>, report: impl Fn(&[u8])) -> Wanted {
+    let mut wanted = Wanted { table: false };
+    for (name, value) in variables.filter_map(split) {
         if name == TUNABLES {
-            apply_tunables(params, value, &mut from_tunables);
-        }
-    }
-    for (name, value) in variables().filter_map(split) {
-        for (row, done) in TABLE.iter().zip(&from_tunables) {
-            let is_alias = row.alias.is_some_and(|alias| alias.as_bytes() == name);
-            if is_alias && !done {
-                // Malformed or out of range: ignored, as in glibc.
-                let _ = set(params, row, value);
+            apply_tunables(params, value);
+        } else if let Some(row) = TABLE.iter().find(|row| row.alias.is_some_and(|alias| alias.as_bytes() == name)) {
+            // Malformed or out of range: ignored, as in glibc.
+            let _ = set(params, row, value, SetBy::GlibcVariable);
+        } else if name == PRINT {
+            match value {
+                b"0" | b"1" => wanted.table = value == b"1",
+                _ => report_malformed(name, value, (0, 1), &"not printed", &report),
+            }
+        } else if let Some(option) = name.strip_prefix(PREFIX)
+            && !name.starts_with(TEST_PREFIX)
+        {
+            match TABLE.iter().find(|row| row.name.as_bytes() == option) {
+                Some(row) if set(params, row, value, SetBy::Variable).is_some() => {}
+                Some(row) => {
+                    let kept = Setting::of(params, row.param);
+                    report_malformed(name, value, row.param.limits(), &kept, &report);
+                }
+                None => report_unknown(name, value, &report),
             }
         }
     }
-    for (name, value) in variables().filter_map(split) {
-        let Some(option) = name.strip_prefix(PREFIX) else { continue };
-        if name.starts_with(TEST_PREFIX) {
-            continue;
-        }
-        match TABLE.iter().find(|row| row.name.as_bytes() == option) {
-            Some(row) if set(params, row, value).is_some() => {}
-            Some(row) => report_malformed(row, name, value, &report),
-            None => report_unknown(name, value, &report),
-        }
-    }
+    wanted
 }
 
 fn split(variable: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -99,24 +108,24 @@ fn split(variable: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// `glibc.malloc.mmap_max=10:glibc.malloc.top_pad=0`; a later one wins.
-fn apply_tunables(params: &Params, list: &[u8], done: &mut [bool]) {
+fn apply_tunables(params: &Params, list: &[u8]) {
     for tunable in list.split(|&byte| byte == b':') {
         let Some((name, value)) = split(tunable) else { continue };
         let Some(name) = name.strip_prefix(b"glibc.malloc.") else { continue };
-        let row = TABLE.iter().position(|row| {
+        let row = TABLE.iter().find(|row| {
             row.is_tunable && row.name.len() == name.len() && row.name.as_bytes().eq_ignore_ascii_case(name)
         });
-        let Some(row) = row else { continue };
-        if set(params, &TABLE[row], value).is_some() {
-            done[row] = true;
+        if let Some(row) = row {
+            // Malformed or out of range: ignored, as in glibc.
+            let _ = set(params, row, value, SetBy::Tunable);
         }
     }
 }
 
 /// Sets the row's parameter, or returns `None` when the text is no number or out of its limits.
-fn set(params: &Params, row: &Row, text: &[u8]) -> Option<()> {
-    let value = number(text).filter(|&value| row.least <= value && value <= row.most)?;
-    params.set(row.param, value);
+fn set(params: &Params, row: &Row, text: &[u8], by: SetBy) -> Option<()> {
+    let value = number(text).filter(|&value| row.param.allows(value))?;
+    params.set_as(row.param, value, by);
     Some(())
 }
 
@@ -142,15 +151,12 @@ fn number(text: &[u8]) -> Option<usize> {
 }
 
 #[cold]
-fn report_malformed(row: &Row, name: &[u8], value: &[u8], report: &impl Fn(&[u8])) {
+fn report_malformed(name: &[u8], value: &[u8], limits: (usize, usize), kept: &dyn Display, report: &impl Fn(&[u8])) {
     let mut line = Line::new();
     let (name, value) = (printable(name), printable(value));
-    let least = row.least;
+    let limits = Limits(limits);
     // A line never fails.
-    let _ = match row.most {
-        usize::MAX => writeln!(line, "heapwright: {name}={value}: expected a number from {least}; ignored"),
-        most => writeln!(line, "heapwright: {name}={value}: expected a number from {least} to {most}; ignored"),
-    };
+    let _ = writeln!(line, "heapwright: {name}={value}: expected {limits}; ignored, kept: {kept}");
     report(line.as_bytes());
 }
 
@@ -182,11 +188,9 @@ mod tests {
     fn applied(variables: &[&str]) -> (Params, Vec<String>) {
         let params = Params::new();
         let lines = RefCell::new(Vec::new());
-        apply(
-            &params,
-            || variables.iter().map(|variable| variable.as_bytes()),
-            |line| lines.borrow_mut().push(String::from_utf8_lossy(line).into_owned()),
-        );
+        apply(&params, variables.iter().map(|variable| variable.as_bytes()), |line| {
+            lines.borrow_mut().push(String::from_utf8_lossy(line).into_owned())
+        });
         (params, lines.into_inner())
     }
 
@@ -216,19 +220,33 @@ mod tests {
     #[test]
     fn what_is_meant_for_us_and_wrong_is_reported_by_name() {
         let (params, lines) = applied(&[
+            "MALLOC_TOP_PAD_=5",
             "HEAPWRIGHT_CORES=many",
+            "HEAPWRIGHT_TOP_PAD=12k",
             "HEAPWRIGHT_MMAP_MAX=3",
             "HEAPWRIGHT_SPEED=11",
             "HEAPWRIGHT_TEST_CASES=1",
+            "HEAPWRIGHT_PRINT_OPTIONS=yes",
         ]);
         assert_eq!((params.get(Param::Cores), params.get(Param::MmapMax)), (0, 3));
         assert_eq!(
             lines,
             [
-                "heapwright: HEAPWRIGHT_CORES=many: expected a number from 1 to 4096; ignored\n",
-                "heapwright: HEAPWRIGHT_SPEED=11: no such option; ignored\n"
+                "heapwright: HEAPWRIGHT_CORES=many: expected a number from 1 to 4096; ignored, kept: as the system says \
+                 (default)\n",
+                "heapwright: HEAPWRIGHT_TOP_PAD=12k: expected a number from 0; ignored, kept: 5 (environment variable \
+                 MALLOC_)\n",
+                "heapwright: HEAPWRIGHT_SPEED=11: no such option; ignored\n",
+                "heapwright: HEAPWRIGHT_PRINT_OPTIONS=yes: expected a number from 0 to 1; ignored, kept: not printed\n"
             ]
         );
+    }
+
+    #[test]
+    fn ours_win_over_glibc_s_wherever_they_stand() {
+        let (params, lines) = applied(&["HEAPWRIGHT_MMAP_MAX=1", "GLIBC_TUNABLES=glibc.malloc.mmap_max=2"]);
+        assert_eq!((params.get(Param::MmapMax), params.set_by(Param::MmapMax)), (1, SetBy::Variable));
+        assert!(lines.is_empty());
     }
 
     #[test]

@@ -3,8 +3,48 @@
 use core::fmt;
 
 use crate::global;
+use crate::options::Param;
 use crate::report;
+use crate::settings::{Options, SetError};
 use crate::stats::{self, Stats};
+
+/// The effective value of every parameter and what set it: the environment is read first if no request has done so yet.
+///
+/// ```
+/// use heapwright::{Param, SetBy};
+///
+/// let top_pad = heapwright::options().get(Param::TopPad);
+/// assert_eq!((top_pad.value, top_pad.set_by), (128 << 10, SetBy::Default));
+/// println!("{}", heapwright::options());
+/// ```
+pub fn options() -> Options {
+    Options::of(global::params())
+}
+
+/// Sets a parameter, from any thread at any moment. It wins over builder and environment, and takes effect with the next
+/// request that it concerns. What it ends or begins is told at each [`Param`].
+///
+/// # Errors
+///
+/// A value outside the limits of the parameter, which then keeps its value.
+///
+/// ```
+/// use heapwright::Param;
+///
+/// heapwright::set(Param::TopPad, 64 << 10)?;
+/// assert_eq!(heapwright::options().get(Param::TopPad).value, 64 << 10);
+///
+/// let error = heapwright::set(Param::ArenaMax, 0).expect_err("there is one arena at least");
+/// assert_eq!(error.to_string(), "ARENA_MAX cannot be 0: expected a number from 1");
+/// # Ok::<(), heapwright::SetError>(())
+/// ```
+pub fn set(param: Param, value: usize) -> Result<(), SetError> {
+    if !param.allows(value) {
+        return Err(SetError { param, value });
+    }
+    global::set(param, value);
+    Ok(())
+}
 
 /// The allocator's figures at this moment. Takes each arena's lock for a moment, and allocates nothing.
 ///

@@ -27,15 +27,18 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use crate::arch;
+use crate::builder::Heapwright;
 use crate::class::Class;
 use crate::environment;
 use crate::heap::{HeapTable, TableWords};
 use crate::magazine;
 use crate::malloc::{Contents, Malloc};
+use crate::options::{Param, Params};
 use crate::os::HEAP_SLOTS;
 #[cfg(not(test))]
 use crate::os::Os;
 use crate::os::linux::Linux;
+use crate::settings;
 use crate::size::{ALIGNMENT, ChunkSize};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::tcache::CachePtr;
@@ -146,8 +149,18 @@ fn begin_process() {
     if PROCESS.load(Ordering::Acquire) != READY {
         begin_process_once();
     }
-    if IS_ENVIRONMENT_MISSING.load(Ordering::Relaxed) && environment::read(&MALLOC.source.params) {
-        IS_ENVIRONMENT_MISSING.store(false, Ordering::Relaxed);
+    if IS_ENVIRONMENT_MISSING.load(Ordering::Relaxed) {
+        read_environment();
+    }
+}
+
+/// Reads the environment if there is one, and prints the options if that asks for them.
+fn read_environment() {
+    let params = &MALLOC.source.params;
+    let wanted = environment::read(params);
+    IS_ENVIRONMENT_MISSING.store(wanted.is_none(), Ordering::Relaxed);
+    if wanted.is_some_and(|wanted| wanted.table) {
+        settings::print(params, arch::write_stderr);
     }
 }
 
@@ -157,7 +170,7 @@ fn begin_process_once() {
         // Nothing here allocates: nobody waits for itself.
         #[cfg(not(test))]
         crate::secret::set(MALLOC.source.os.random());
-        IS_ENVIRONMENT_MISSING.store(!environment::read(&MALLOC.source.params), Ordering::Relaxed);
+        read_environment();
         MALLOC.arenas.settle();
         PROCESS.store(READY, Ordering::Release);
         // These may allocate, and are served by the main arena.
@@ -360,31 +373,25 @@ pub(crate) fn reallocate(mem: NonNull<u8>, bytes: usize, alignment: usize) -> Op
     }
 }
 
-/// Reads the environment and makes the calling thread ready, if that has not been done.
-#[cfg(all(not(test), any(feature = "preload", feature = "override")))]
-pub(crate) fn begin() {
-    cache();
-}
-
-/// The allocator, to be declared as a program's global one:
-///
-/// ```
-/// #[global_allocator]
-/// static GLOBAL: heapwright::Heapwright = heapwright::Heapwright::new();
-/// # fn main() {}
-/// ```
-///
-/// All values of this type are the same allocator: there is one heap in a process. Memory comes at any alignment that a
-/// `Layout` can have; a request that cannot be served is answered with a null pointer. A block that grows or shrinks
-/// stays where it is when its neighbours let it. Misuse of a block that is noticed (a double free, an overflow into the
-/// next head) ends the process with one sentence on stderr.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Heapwright(());
+/// Whether the parameters of the program's static have been handed over.
+static IS_BUILT: AtomicBool = AtomicBool::new(false);
 
 impl Heapwright {
-    /// The allocator.
-    pub const fn new() -> Self {
-        Self(())
+    /// The first request that is not served by a cache, and so the first of all, brings what the builder has fixed.
+    #[inline]
+    fn build(&self) {
+        if !self.is_plain() && !IS_BUILT.load(Ordering::Relaxed) {
+            self.build_once();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn build_once(&self) {
+        if !IS_BUILT.swap(true, Ordering::Relaxed) {
+            self.apply(&MALLOC.source.params);
+            MALLOC.caches.ring();
+        }
     }
 }
 
@@ -402,11 +409,13 @@ unsafe impl GlobalAlloc for Heapwright {
         {
             return mem.as_ptr();
         }
+        self.build();
         or_null(allocate(layout.size(), layout.align(), Contents::Any))
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        self.build();
         or_null(allocate(layout.size(), layout.align(), Contents::Zero))
     }
 
@@ -423,6 +432,18 @@ unsafe impl GlobalAlloc for Heapwright {
     unsafe fn realloc(&self, mem: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         or_null(NonNull::new(mem).and_then(|mem| reallocate(mem, new_size, layout.align())))
     }
+}
+
+/// The parameters, after the environment has been read.
+pub(crate) fn params() -> &'static Params {
+    begin_process();
+    &MALLOC.source.params
+}
+
+/// Sets a parameter at run time; its limits have been looked at.
+pub(crate) fn set(param: Param, value: usize) {
+    begin_process();
+    MALLOC.set(param, value);
 }
 
 /// Gives back what nobody uses; see [`Malloc::trim`].

@@ -35,14 +35,14 @@
 //! Each module uses those above its own row, or on it; docs/design.md follows one request and one block through them.
 //!
 //! ```text
-//! 0  size  class  fatal  secret  attention  options  sync  arch
+//! 0  size  class  fatal  secret  attention  generation  options  sync  arch
 //! 1  os (the memory source)         os::linux, os::fake
 //! 2  chunk (boundary tags)
 //! 3  bins  brk  heap  mapped  source  magazine (blocks in caches)
 //! 4  arena (split, coalesce)        arena::top, arena::runs, arena::check
 //! 5  publish  claim  arenas (choose, fork)  depot (magazines of all threads)
 //! 6  tcache (magazines of one)      malloc, malloc::cached (the allocator over any memory source)
-//! 7  environment  stats  report
+//! 7  settings  environment  stats  report  builder
 //! 8  global (the one static, threads, GlobalAlloc)
 //! 9  figures (what Rust may ask)     c_abi (malloc.h)
 //! ```
@@ -60,6 +60,7 @@ mod claim;
 mod fatal;
 #[cfg(not(loom))]
 mod figures;
+mod generation;
 mod publish;
 mod sync;
 
@@ -75,6 +76,8 @@ mod attention;
 mod bins;
 #[cfg(not(loom))]
 mod brk;
+#[cfg(not(loom))]
+mod builder;
 #[cfg(all(any(feature = "preload", feature = "override"), not(any(test, loom))))]
 mod c_abi;
 #[cfg(not(loom))]
@@ -104,6 +107,8 @@ mod report;
 #[cfg(not(loom))]
 mod secret;
 #[cfg(not(loom))]
+mod settings;
+#[cfg(not(loom))]
 mod size;
 #[cfg(not(loom))]
 mod source;
@@ -115,12 +120,16 @@ mod tcache;
 #[cfg(all(test, not(loom)))]
 mod model;
 
+#[cfg(not(loom))]
+pub use builder::Heapwright;
 #[cfg(all(feature = "std", not(loom)))]
 pub use figures::save_report;
 #[cfg(not(loom))]
-pub use figures::{Report, stats, trim};
+pub use figures::{Report, options, set, stats, trim};
 #[cfg(not(loom))]
-pub use global::Heapwright;
+pub use options::{Param, SetBy};
+#[cfg(not(loom))]
+pub use settings::{Options, SetError, Setting};
 #[cfg(not(loom))]
 pub use stats::Stats;
 

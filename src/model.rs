@@ -46,6 +46,10 @@ pub(crate) enum Operation {
     Trim {
         pad: usize,
     },
+    /// So many blocks of a size may be cached from now on, where anything is cached at all.
+    LimitCaches {
+        blocks: usize,
+    },
     /// Another thread begins, or one ends.
     Attach,
     Detach {
@@ -85,6 +89,7 @@ pub(crate) fn operations() -> impl Strategy<Value = Operation> {
         18 => any::<usize>().prop_map(|block| Operation::Free { block }),
         8 => (any::<usize>(), sizes(), arena).prop_map(|(block, bytes, arena)| Operation::Resize { block, bytes, arena }),
         1 => (0..100_000usize).prop_map(|pad| Operation::Trim { pad }),
+        1 => prop_oneof![Just(0usize), Just(1), 2..200usize].prop_map(|blocks| Operation::LimitCaches { blocks }),
         2 => Just(Operation::Attach),
         1 => any::<usize>().prop_map(|thread| Operation::Detach { thread }),
         1 => Just(Operation::Fork),
@@ -240,6 +245,11 @@ impl Model {
             Operation::Free { block } => self.free(block),
             Operation::Resize { block, bytes, arena } => self.resize(block, bytes, arena),
             Operation::Trim { pad } => _ = self.malloc.trim(None, pad),
+            Operation::LimitCaches { blocks } => {
+                if self.caching != Caching::Off {
+                    self.malloc.set(Param::TcacheCount, blocks);
+                }
+            }
             Operation::Attach => {
                 if self.threads.len() < 4 {
                     self.attach();
@@ -466,6 +476,47 @@ fn the_main_arena_never_touches_the_break_when_it_may_not() {
     let moved = model.os().take_log().iter().any(|&(call, _)| call == Call::MoveBreak);
     assert!(!moved);
     model.assert_returns_everything();
+}
+
+#[test]
+fn threads_that_run_follow_new_limits_of_their_caches() {
+    let mut model = Model::new();
+    model.apply(&Operation::Attach);
+    let use_both = |model: &mut Model| {
+        for thread in 0..2 {
+            let mem = model.allocate(thread, 100, Contents::Any).expect("there is memory");
+            model.malloc.free_cached(model.cache(thread), mem);
+        }
+    };
+    use_both(&mut model);
+    assert_eq!(model.malloc.caches.count(), 2, "a block in each cache");
+    model.malloc.set(Param::TcacheCount, 0);
+    use_both(&mut model);
+    assert_eq!(model.malloc.caches.count(), 0, "both took out what they had, and keep nothing");
+    model.malloc.set(Param::TcacheCount, 128);
+    use_both(&mut model);
+    assert_eq!(model.malloc.caches.count(), 2);
+    model.assert_returns_everything();
+}
+
+#[test]
+fn a_lowered_limit_of_arenas_holds_for_threads_that_begin() {
+    let mut model = Model::over(FakeOs::new().with_cores(8), Caching::On);
+    (0..3).for_each(|_| model.apply(&Operation::Attach));
+    (0..3).for_each(|_| model.apply(&Operation::Detach { thread: 1 }));
+    model.malloc.set(Param::ArenaMax, 2);
+    let arenas: Vec<_> = (0..3)
+        .map(|_| {
+            model.apply(&Operation::Attach);
+            core::ptr::from_ref(model.cache(model.threads.len() - 1).arena())
+        })
+        .collect();
+    let oldest = model.malloc.arenas.iter().last().map(core::ptr::from_ref);
+    assert!(arenas.iter().all(|&arena| Some(arena) == oldest), "all three in the one thread arena that is left");
+    model.malloc.set(Param::ArenaMax, 1);
+    model.apply(&Operation::Detach { thread: 1 });
+    model.apply(&Operation::Attach);
+    assert!(core::ptr::eq(model.cache(model.threads.len() - 1).arena(), model.malloc.arenas.main()));
 }
 
 #[test]

@@ -1,13 +1,25 @@
 //! Parameters: what can be tuned, under which names, within which limits.
 //!
-//! One table stands behind every way to set a parameter: `mallopt` numbers, glibc's environment variables and tunables,
-//! and `HEAPWRIGHT_` variables. The values are atomics, so that a setting takes effect from any thread at any moment.
+//! One table stands behind every way to set a parameter: the builder of the static, `set` and `mallopt`, glibc's
+//! environment variables and tunables, and `HEAPWRIGHT_` variables. A parameter is one variant of [`Param`] and one row of
+//! the table; nothing else has to know its names. The values are atomics, so that a setting takes effect from any thread
+//! at any moment.
+//!
+//! ```text
+//!   default < builder < MALLOC_X_ < GLIBC_TUNABLES < HEAPWRIGHT_X < run time
+//! ```
+//!
+//! Each value knows which of these it came from, and a setting of a lower rank than that is passed over. So the order in
+//! which the sources are read does not matter: the environment may turn up after the first `mallopt`.
 //!
 //! Facts about names, numbers and limits: the GNU C Library manual, "Malloc Tunable Parameters" and "Memory Allocation
 //! Tunables", <https://sourceware.org/glibc/manual/latest/html_node/Malloc-Tunable-Parameters.html>.
 
+use core::fmt;
+
 use crate::attention::{Attention, Reason};
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::generation::Generation;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 /// Defaults, in bytes unless they count something.
 pub(crate) mod default {
@@ -29,25 +41,58 @@ pub(crate) mod default {
     pub(crate) const MMAP_MAX: usize = 65_536;
 }
 
-/// A parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Param {
-    MmapThreshold,
+/// A parameter: what can be set by the builder of [`Heapwright`](crate::Heapwright), by [`set`](crate::set), by
+/// `mallopt`, and by the environment.
+///
+/// Each is a number. Its unit, its limits and its default stand with it; a number outside the limits is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Param {
+    /// Bytes; any; 131,072. A top that is shorter than this is not cut down; `usize::MAX`: never. Moves with
+    /// [`MmapThreshold`](Self::MmapThreshold) until one of the four thresholds is set.
     TrimThreshold,
+    /// Bytes; any; 131,072. Each growth of an arena adds so much to what it needs, and each cut leaves so much. Grows
+    /// with the arena, up to 1 MiB, until it is set.
     TopPad,
+    /// Bytes; any; 131,072. A chunk from this size on gets a mapping of its own. Until one of the four thresholds
+    /// (this, [`TrimThreshold`](Self::TrimThreshold), [`TopPad`](Self::TopPad), [`MmapMax`](Self::MmapMax)) is set, it
+    /// moves up to the size of each mapped block that is freed, to 32 MiB at most.
+    MmapThreshold,
+    /// A number; 0 to 2,147,483,647; 65,536. At most so many mapped blocks at a time; 0: only where nothing else is
+    /// left.
     MmapMax,
-    ArenaMax,
-    ArenaTest,
+    /// A byte; 0 to 255; 0. Fills freed memory with this byte and new memory, unless it is to be zero, with its
+    /// complement; blocks that pass through a cache too. 0: neither.
     Perturb,
-    /// How many cores to reckon with, instead of those that the process may use.
-    Cores,
-    /// Whether the main arena may use the program break.
-    Brk,
-    /// How many blocks of a size a thread may cache; 0: none.
+    /// Accepted, and without effect: the cores are known before the first thread arena is made. From 1.
+    ArenaTest,
+    /// A number; from 1; 0 stands for "by the cores". So many arenas at most, the main one included. Lowered, no arena is
+    /// made beyond it, and a thread that begins uses none beyond it.
+    ArenaMax,
+    /// Blocks; 0 to 65,535; 128. A thread caches at most so many blocks of a size, as far as two magazines hold them; 0:
+    /// none. A running thread follows at its next free, or when it finds its cache empty.
     TcacheCount,
-    /// The largest request that is cached; 0: none is.
+    /// Bytes; 0 to 4 MiB; 8,192, above which it has no further effect. Requests up to this are cached; 0: none.
     TcacheMax,
+    /// Huge pages: 0: as the system does by itself. 1: MADV_HUGEPAGE on what arenas grow by, then in steps of 2 MiB, and
+    /// on mappings of 2 MiB and more. 2: mapped blocks of that length are of the system's default huge pages
+    /// (MAP_HUGETLB), and of normal ones where it has none to give. More: the same with huge pages of that many bytes.
+    /// 0.
+    Hugetlb,
+    /// A number; 1 to 4,096; 0 stands for "as the system says". Arenas are chosen as if the process could use so many
+    /// cores.
+    Cores,
+    /// 0 or 1; 1. 0: the main arena leaves the program break alone and grows in heaps.
+    Brk,
+    /// Accepted, and without effect: there are no fast bins.
+    Mxfast,
+    /// Accepted, and without effect: misuse that is noticed always ends the process.
+    CheckAction,
 }
+
+/// How many parameters there are.
+pub(crate) const COUNT: usize = ROWS.len();
 
 /// One row of the table.
 #[derive(Debug)]
@@ -67,122 +112,222 @@ pub(crate) struct Row {
     pub(crate) mallopt: Option<i32>,
     pub(crate) least: usize,
     pub(crate) most: usize,
+    pub(crate) default: usize,
+    /// What the default 0 stands for where the limits exclude it.
+    pub(crate) zero: Option<&'static str>,
+    pub(crate) has_effect: bool,
 }
 
-const fn row(param: Param, name: &'static str, mallopt: i32, alias: &'static str, least: usize, most: usize) -> Row {
-    Row { param, name, alias: Some(alias), is_tunable: true, mallopt: Some(mallopt), least, most }
+/// A row of a parameter that only we have; the methods below say what glibc has too.
+const fn own(param: Param, name: &'static str, least: usize, most: usize, default: usize) -> Row {
+    Row {
+        param,
+        name,
+        alias: None,
+        is_tunable: false,
+        mallopt: None,
+        least,
+        most,
+        default,
+        zero: None,
+        has_effect: true,
+    }
 }
 
-/// Every parameter.
-pub(crate) static TABLE: [Row; 11] = [
-    row(Param::TrimThreshold, "TRIM_THRESHOLD", -1, "MALLOC_TRIM_THRESHOLD_", 0, usize::MAX),
-    row(Param::TopPad, "TOP_PAD", -2, "MALLOC_TOP_PAD_", 0, usize::MAX),
-    row(Param::MmapThreshold, "MMAP_THRESHOLD", -3, "MALLOC_MMAP_THRESHOLD_", 0, usize::MAX),
-    row(Param::MmapMax, "MMAP_MAX", -4, "MALLOC_MMAP_MAX_", 0, i32::MAX as usize),
-    row(Param::Perturb, "PERTURB", -6, "MALLOC_PERTURB_", 0, 255),
-    row(Param::ArenaTest, "ARENA_TEST", -7, "MALLOC_ARENA_TEST", 1, usize::MAX),
-    row(Param::ArenaMax, "ARENA_MAX", -8, "MALLOC_ARENA_MAX", 1, usize::MAX),
-    Row {
-        param: Param::TcacheCount,
-        name: "TCACHE_COUNT",
-        alias: None,
-        is_tunable: true,
-        mallopt: None,
-        least: 0,
-        most: 65_535,
-    },
-    Row {
-        param: Param::TcacheMax,
-        name: "TCACHE_MAX",
-        alias: None,
-        is_tunable: true,
-        mallopt: None,
-        least: 0,
-        most: 4 << 20,
-    },
-    Row { param: Param::Cores, name: "CORES", alias: None, is_tunable: false, mallopt: None, least: 1, most: 4096 },
-    Row { param: Param::Brk, name: "BRK", alias: None, is_tunable: false, mallopt: None, least: 0, most: 1 },
+impl Row {
+    /// It is a tunable of glibc's too.
+    const fn tunable(self) -> Self {
+        Self { is_tunable: true, ..self }
+    }
+
+    /// It is a tunable, a variable and a number of `mallopt` of glibc's too.
+    const fn glibc(self, mallopt: i32, alias: &'static str) -> Self {
+        Self { is_tunable: true, mallopt: Some(mallopt), alias: Some(alias), ..self }
+    }
+
+    const fn zero_means(self, meaning: &'static str) -> Self {
+        Self { zero: Some(meaning), ..self }
+    }
+
+    const fn without_effect(self) -> Self {
+        Self { has_effect: false, ..self }
+    }
+}
+
+const ANY: usize = usize::MAX;
+
+const ROWS: [Row; 14] = [
+    own(Param::TrimThreshold, "TRIM_THRESHOLD", 0, ANY, default::TRIM_THRESHOLD).glibc(-1, "MALLOC_TRIM_THRESHOLD_"),
+    own(Param::TopPad, "TOP_PAD", 0, ANY, default::TOP_PAD).glibc(-2, "MALLOC_TOP_PAD_"),
+    own(Param::MmapThreshold, "MMAP_THRESHOLD", 0, ANY, default::MMAP_THRESHOLD).glibc(-3, "MALLOC_MMAP_THRESHOLD_"),
+    own(Param::MmapMax, "MMAP_MAX", 0, i32::MAX as usize, default::MMAP_MAX).glibc(-4, "MALLOC_MMAP_MAX_"),
+    own(Param::Perturb, "PERTURB", 0, 255, 0).glibc(-6, "MALLOC_PERTURB_"),
+    own(Param::ArenaTest, "ARENA_TEST", 1, ANY, 8).glibc(-7, "MALLOC_ARENA_TEST").without_effect(),
+    own(Param::ArenaMax, "ARENA_MAX", 1, ANY, 0).glibc(-8, "MALLOC_ARENA_MAX").zero_means("by the cores"),
+    own(Param::TcacheCount, "TCACHE_COUNT", 0, 65_535, default::TCACHE_COUNT).tunable(),
+    own(Param::TcacheMax, "TCACHE_MAX", 0, 4 << 20, default::TCACHE_MAX).tunable(),
+    own(Param::Hugetlb, "HUGETLB", 0, ANY, 0).tunable(),
+    own(Param::Cores, "CORES", 1, 4096, 0).zero_means("as the system says"),
+    own(Param::Brk, "BRK", 0, 1, 1),
+    Row { mallopt: Some(1), ..own(Param::Mxfast, "MXFAST", 0, ANY, 0).tunable().without_effect() },
+    own(Param::CheckAction, "CHECK", 0, 3, 0).glibc(-5, "MALLOC_CHECK_").without_effect(),
 ];
+
+/// Every parameter, in the order of [`Param`].
+pub(crate) static TABLE: [Row; COUNT] = ROWS;
+
+const _: () = {
+    let mut index = 0;
+    while index < COUNT {
+        assert!(ROWS[index].param as usize == index, "a row stands where its parameter's number says");
+        index += 1;
+    }
+};
+
+impl Param {
+    /// Every parameter.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|row| row.param)
+    }
+
+    pub(crate) const fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+
+    /// Its name, as behind `HEAPWRIGHT_` in the environment, for example `MMAP_THRESHOLD`.
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The smallest and the largest value that it can be set to.
+    pub const fn limits(self) -> (usize, usize) {
+        (self.row().least, self.row().most)
+    }
+
+    /// Its value when nobody has set it.
+    pub const fn default(self) -> usize {
+        self.row().default
+    }
+
+    /// Whether it does anything. Those that do not are accepted for the sake of programs that set them for glibc.
+    pub const fn has_effect(self) -> bool {
+        self.row().has_effect
+    }
+
+    pub(crate) const fn allows(self, value: usize) -> bool {
+        let (least, most) = self.limits();
+        least <= value && value <= most
+    }
+}
+
+/// What set a parameter to its value. A setting by something that stands lower in this list is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum SetBy {
+    /// Nobody.
+    Default,
+    /// The moving rule of the thresholds: mapped blocks of this size have come and gone.
+    Moved,
+    /// The builder of the program's [`Heapwright`](crate::Heapwright).
+    Builder,
+    /// glibc's environment variable, for example `MALLOC_ARENA_MAX`.
+    GlibcVariable,
+    /// An entry of the environment variable `GLIBC_TUNABLES`.
+    Tunable,
+    /// An environment variable that begins with `HEAPWRIGHT_`.
+    Variable,
+    /// [`set`](crate::set) or `mallopt`.
+    RunTime,
+}
+
+impl SetBy {
+    const ALL: [Self; 7] =
+        [Self::Default, Self::Moved, Self::Builder, Self::GlibcVariable, Self::Tunable, Self::Variable, Self::RunTime];
+}
+
+impl fmt::Display for SetBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Default => "default",
+            Self::Moved => "moved by the dynamic rule",
+            Self::Builder => "builder",
+            Self::GlibcVariable => "environment variable MALLOC_",
+            Self::Tunable => "GLIBC_TUNABLES",
+            Self::Variable => "environment variable HEAPWRIGHT_",
+            Self::RunTime => "run time",
+        })
+    }
+}
 
 /// The effective values.
 #[derive(Debug)]
 pub(crate) struct Params {
     /// What the fast paths have to look at.
     pub(crate) attention: Attention,
-    mmap_threshold: AtomicUsize,
-    trim_threshold: AtomicUsize,
-    top_pad: AtomicUsize,
-    mmap_max: AtomicUsize,
-    /// 0: by the number of cores.
-    arena_max: AtomicUsize,
-    arena_test: AtomicUsize,
-    /// The byte that fills freed memory; 0: none.
-    perturb: AtomicUsize,
-    /// 0: as many as the system says.
-    cores: AtomicUsize,
-    brk: AtomicUsize,
-    tcache_count: AtomicUsize,
-    tcache_max: AtomicUsize,
+    /// Moves with each change of the limits that thread caches keep a copy of.
+    pub(crate) cache_limits: Generation,
+    values: [AtomicUsize; COUNT],
+    set_by: [AtomicU8; COUNT],
     /// Whether one of the four thresholds was set by hand, which ends the moving rule.
-    is_fixed: AtomicUsize,
+    is_fixed: AtomicBool,
     /// Whether `top_pad` was set by hand, which ends its growth.
-    is_pad_fixed: AtomicUsize,
+    is_pad_fixed: AtomicBool,
 }
 
 impl Params {
     pub(crate) const fn new() -> Self {
+        let mut values = [const { AtomicUsize::new(0) }; COUNT];
+        let mut index = 0;
+        while index < COUNT {
+            values[index] = AtomicUsize::new(ROWS[index].default);
+            index += 1;
+        }
         Self {
             attention: Attention::new(),
-            mmap_threshold: AtomicUsize::new(default::MMAP_THRESHOLD),
-            trim_threshold: AtomicUsize::new(default::TRIM_THRESHOLD),
-            top_pad: AtomicUsize::new(default::TOP_PAD),
-            mmap_max: AtomicUsize::new(default::MMAP_MAX),
-            arena_max: AtomicUsize::new(0),
-            arena_test: AtomicUsize::new(8),
-            perturb: AtomicUsize::new(0),
-            cores: AtomicUsize::new(0),
-            brk: AtomicUsize::new(1),
-            tcache_count: AtomicUsize::new(default::TCACHE_COUNT),
-            tcache_max: AtomicUsize::new(default::TCACHE_MAX),
-            is_fixed: AtomicUsize::new(0),
-            is_pad_fixed: AtomicUsize::new(0),
+            cache_limits: Generation::new(),
+            values,
+            set_by: [const { AtomicU8::new(SetBy::Default as u8) }; COUNT],
+            is_fixed: AtomicBool::new(false),
+            is_pad_fixed: AtomicBool::new(false),
         }
     }
 
     // Relaxed throughout: each parameter stands for itself, and a setting takes effect a moment later as well as now.
 
-    fn word(&self, param: Param) -> &AtomicUsize {
-        match param {
-            Param::MmapThreshold => &self.mmap_threshold,
-            Param::TrimThreshold => &self.trim_threshold,
-            Param::TopPad => &self.top_pad,
-            Param::MmapMax => &self.mmap_max,
-            Param::ArenaMax => &self.arena_max,
-            Param::ArenaTest => &self.arena_test,
-            Param::Perturb => &self.perturb,
-            Param::Cores => &self.cores,
-            Param::Brk => &self.brk,
-            Param::TcacheCount => &self.tcache_count,
-            Param::TcacheMax => &self.tcache_max,
-        }
-    }
-
-    /// The value of `param`; see the fields for what 0 means.
+    /// The value of `param`; see the table for what 0 means.
     #[inline]
     pub(crate) fn get(&self, param: Param) -> usize {
-        self.word(param).load(Ordering::Relaxed)
+        self.values[param as usize].load(Ordering::Relaxed)
     }
 
-    /// Sets a parameter; its limits have been looked at.
+    /// What set `param` last.
+    pub(crate) fn set_by(&self, param: Param) -> SetBy {
+        SetBy::ALL[usize::from(self.set_by[param as usize].load(Ordering::Relaxed))]
+    }
+
+    /// Sets a parameter at run time; its limits have been looked at.
     pub(crate) fn set(&self, param: Param, value: usize) {
-        self.word(param).store(value, Ordering::Relaxed);
+        self.set_as(param, value, SetBy::RunTime);
+    }
+
+    /// Sets a parameter unless something of a higher rank has; its limits have been looked at.
+    pub(crate) fn set_as(&self, param: Param, value: usize, by: SetBy) {
+        if by < self.set_by(param) {
+            return;
+        }
+        self.values[param as usize].store(value, Ordering::Relaxed);
+        self.set_by[param as usize].store(by as u8, Ordering::Relaxed);
         match param {
-            Param::MmapThreshold | Param::TrimThreshold | Param::MmapMax => self.is_fixed.store(1, Ordering::Relaxed),
+            Param::MmapThreshold | Param::TrimThreshold | Param::MmapMax => {
+                self.is_fixed.store(true, Ordering::Relaxed)
+            }
             Param::TopPad => {
-                self.is_fixed.store(1, Ordering::Relaxed);
-                self.is_pad_fixed.store(1, Ordering::Relaxed);
+                self.is_fixed.store(true, Ordering::Relaxed);
+                self.is_pad_fixed.store(true, Ordering::Relaxed);
             }
             Param::Perturb => self.attention.set(Reason::Perturb, value != 0),
+            Param::TcacheCount | Param::TcacheMax => self.cache_limits.advance(),
             _ => {}
         }
     }
@@ -190,12 +335,14 @@ impl Params {
     /// ptmalloc's moving rule: a mapped chunk of `size` bytes was freed, so blocks of its size come and go; from now on
     /// they are served by the arenas, and the tops may be twice as long before they are cut.
     pub(crate) fn note_freed_mapping(&self, size: usize) {
-        if self.is_fixed.load(Ordering::Relaxed) != 0 || size > default::MMAP_THRESHOLD_MAX {
+        if self.is_fixed.load(Ordering::Relaxed) || size > default::MMAP_THRESHOLD_MAX {
             return;
         }
         if size > self.get(Param::MmapThreshold) {
-            self.mmap_threshold.store(size, Ordering::Relaxed);
-            self.trim_threshold.store(2 * size, Ordering::Relaxed);
+            for (param, value) in [(Param::MmapThreshold, size), (Param::TrimThreshold, 2 * size)] {
+                self.values[param as usize].store(value, Ordering::Relaxed);
+                self.set_by[param as usize].store(SetBy::Moved as u8, Ordering::Relaxed);
+            }
         }
     }
 
@@ -203,7 +350,7 @@ impl Params {
     /// 1 MiB when nobody has set the pad.
     pub(crate) fn growth_pad(&self, system: usize) -> usize {
         let pad = self.get(Param::TopPad);
-        if self.is_pad_fixed.load(Ordering::Relaxed) != 0 {
+        if self.is_pad_fixed.load(Ordering::Relaxed) {
             return pad;
         }
         pad.max((system / 8).min(default::TOP_PAD_MAX))
@@ -216,8 +363,7 @@ impl Params {
     pub(crate) fn trim_trigger(&self, system: usize) -> usize {
         let threshold = self.get(Param::TrimThreshold);
         let pad = self.growth_pad(system);
-        let is_fixed = self.is_fixed.load(Ordering::Relaxed) != 0;
-        let step = if is_fixed { threshold.min(default::TOP_PAD) } else { pad };
+        let step = if self.is_fixed.load(Ordering::Relaxed) { threshold.min(default::TOP_PAD) } else { pad };
         threshold.max(pad.saturating_add(step))
     }
 }
@@ -244,6 +390,7 @@ mod tests {
         let params = Params::new();
         params.note_freed_mapping(1 << 20);
         assert_eq!((params.get(Param::MmapThreshold), params.get(Param::TrimThreshold)), (1 << 20, 2 << 20));
+        assert_eq!(params.set_by(Param::TrimThreshold), SetBy::Moved);
         params.note_freed_mapping(512 << 10);
         assert_eq!(params.get(Param::MmapThreshold), 1 << 20, "it only grows");
         params.note_freed_mapping(default::MMAP_THRESHOLD_MAX + 1);
@@ -251,6 +398,18 @@ mod tests {
         params.set(Param::MmapMax, 10);
         params.note_freed_mapping(2 << 20);
         assert_eq!(params.get(Param::MmapThreshold), 1 << 20, "and not after a setting by hand");
+    }
+
+    #[test]
+    fn a_setting_of_a_lower_rank_comes_too_late_whenever_it_comes() {
+        let params = Params::new();
+        params.set_as(Param::TopPad, 1, SetBy::Variable);
+        params.set_as(Param::TopPad, 2, SetBy::Builder);
+        params.set_as(Param::TopPad, 3, SetBy::Tunable);
+        assert_eq!((params.get(Param::TopPad), params.set_by(Param::TopPad)), (1, SetBy::Variable));
+        params.set(Param::TopPad, 4);
+        params.set(Param::TopPad, 5);
+        assert_eq!((params.get(Param::TopPad), params.set_by(Param::TopPad)), (5, SetBy::RunTime));
     }
 
     #[test]
@@ -281,15 +440,18 @@ mod tests {
         assert_eq!(by_mallopt(-1, -1), Some((Param::TrimThreshold, usize::MAX)));
         assert_eq!(by_mallopt(-8, 0), None);
         assert_eq!(by_mallopt(-6, 0x1A5), Some((Param::Perturb, 0xA5)));
-        assert_eq!(by_mallopt(1, 64), None);
+        assert_eq!(by_mallopt(1, 64), Some((Param::Mxfast, 64)));
+        assert_eq!(by_mallopt(-5, 3), Some((Param::CheckAction, 3)));
         assert_eq!(by_mallopt(12345, 0), None);
     }
 
     #[test]
-    fn names_are_unique() {
+    fn names_are_unique_and_defaults_within_the_limits() {
         for (index, row) in TABLE.iter().enumerate() {
-            assert!(TABLE[..index].iter().all(|other| other.name != row.name && other.param != row.param));
+            assert!(TABLE[..index].iter().all(|other| other.name != row.name));
+            assert!(row.mallopt.is_none() || TABLE[..index].iter().all(|other| other.mallopt != row.mallopt));
             assert!(row.least <= row.most);
+            assert!(row.param.allows(row.default) || row.zero.is_some(), "{}", row.name);
         }
     }
 }

@@ -20,6 +20,7 @@
 #![allow(unsafe_code)]
 
 use core::cell::UnsafeCell;
+use core::marker::PhantomPinned;
 use core::ptr::NonNull;
 
 use crate::arenas::ArenaCell;
@@ -29,7 +30,7 @@ use crate::magazine::Magazine;
 use crate::os::Os;
 use crate::publish::{Node, Published};
 use crate::size::round_up;
-use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, Ordering};
 
 /// Bytes of spare magazines that a thread may keep; what is beyond goes to the depot.
 const SPARE_BYTES: usize = 64 << 10;
@@ -39,14 +40,21 @@ const SPARE_BYTES: usize = 64 << 10;
 struct Shelf {
     loaded: Magazine,
     spare: Magazine,
-    /// Blocks that a magazine may hold; 0 when nothing is to be cached.
-    capacity: u16,
+    /// Blocks that a magazine may hold; 0 when nothing is to be cached, and when another thread has rung: see
+    /// [`Caches::ring`]. Relaxed: `Generation` sees to the order.
+    capacity: AtomicU16,
     /// How many chunks the next miss asks an arena for.
     batch: u16,
 }
 
 impl Shelf {
-    const EMPTY: Self = Self { loaded: Magazine::EMPTY, spare: Magazine::EMPTY, capacity: 0, batch: 1 };
+    #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
+    const EMPTY: Self = Self { loaded: Magazine::EMPTY, spare: Magazine::EMPTY, capacity: AtomicU16::new(0), batch: 1 };
+
+    #[inline]
+    fn capacity(&self) -> usize {
+        usize::from(self.capacity.load(Ordering::Relaxed))
+    }
 }
 
 /// What a thread has cached, and its arena.
@@ -56,11 +64,16 @@ pub(crate) struct ThreadCache {
     arena: &'static ArenaCell,
     /// Bytes of all spare magazines.
     spare_bytes: usize,
+    /// Which limits the capacities are of.
+    limits: u32,
+    /// Other threads read and write the atomics in here while the owner has a reference: it is not to be taken for the
+    /// only way to them.
+    _shared: PhantomPinned,
 }
 
 impl ThreadCache {
     fn new(arena: &'static ArenaCell) -> Self {
-        Self { shelves: [const { Shelf::EMPTY }; CLASSES], arena, spare_bytes: 0 }
+        Self { shelves: [const { Shelf::EMPTY }; CLASSES], arena, spare_bytes: 0, limits: 0, _shared: PhantomPinned }
     }
 
     /// The thread's arena.
@@ -79,8 +92,20 @@ impl ThreadCache {
         for class in Class::all() {
             let half = blocks.div_ceil(2).min(class.magazine());
             let is_cached = largest.is_some_and(|largest| class.index() <= largest.index());
-            self.shelves[class.index()].capacity = if is_cached { half as u16 } else { 0 };
+            let capacity = if is_cached { half as u16 } else { 0 };
+            self.shelves[class.index()].capacity.store(capacity, Ordering::Relaxed);
         }
+    }
+
+    /// Which limits it has.
+    #[inline]
+    pub(crate) fn limits(&self) -> u32 {
+        self.limits
+    }
+
+    /// Notes which limits it has been given.
+    pub(crate) fn note_limits(&mut self, limits: u32) {
+        self.limits = limits;
     }
 
     #[inline]
@@ -98,7 +123,7 @@ impl ThreadCache {
     #[inline]
     pub(crate) fn push(&mut self, class: Class, mem: NonNull<u8>) -> bool {
         let shelf = self.shelf(class);
-        let has_room = shelf.loaded.count() < usize::from(shelf.capacity);
+        let has_room = shelf.loaded.count() < shelf.capacity();
         if has_room {
             shelf.loaded.push(mem);
         }
@@ -107,7 +132,7 @@ impl ThreadCache {
 
     /// Whether blocks of `class` are cached at all.
     pub(crate) fn keeps(&self, class: Class) -> bool {
-        self.shelves[class.index()].capacity > 0
+        self.shelves[class.index()].capacity() > 0
     }
 
     /// The loaded magazine is empty: the spare one takes its place. `false` when that is empty too.
@@ -131,7 +156,7 @@ impl ThreadCache {
     /// How many chunks to ask an arena for: twice as many as the last time, up to a magazine.
     pub(crate) fn next_batch(&mut self, class: Class) -> usize {
         let shelf = self.shelf(class);
-        let batch = shelf.batch.min(shelf.capacity).max(1);
+        let batch = shelf.batch.min(shelf.capacity() as u16).max(1);
         shelf.batch = (batch * 2).min(class.magazine() as u16);
         usize::from(batch)
     }
@@ -289,6 +314,19 @@ impl Caches {
         let cell: &'static CacheCell = unsafe { place.as_ref() };
         self.published.publish(cell);
         Some(CachePtr(cell))
+    }
+
+    /// The limits have changed: every thread's next free finds its magazine full, and its next look at the limits the
+    /// new ones.
+    #[cold]
+    pub(crate) fn ring(&self) {
+        for cell in self.published.iter() {
+            for index in 0..CLASSES {
+                // SAFETY: the cell lives for ever; of what its owner may be busy with only an atomic is touched.
+                let capacity = unsafe { &(*cell.cache.get()).shelves[index].capacity };
+                capacity.store(0, Ordering::Relaxed);
+            }
+        }
     }
 
     /// How many caches there are.

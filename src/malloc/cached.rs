@@ -18,7 +18,7 @@ use crate::arenas::ArenaCell;
 #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
 use crate::chunk::ChunkPtr;
 use crate::chunk::Owner;
-use crate::class::Class;
+use crate::class::{self, Class};
 use crate::fatal::check;
 use crate::magazine::{self, Magazine};
 use crate::options::Param;
@@ -80,9 +80,46 @@ impl<O: Os> Malloc<O> {
         }
     }
 
+    /// Sets a parameter at run time, for threads that run as well; its limits have been looked at.
+    pub(crate) fn set(&self, param: Param, value: usize) {
+        self.source.params.set(param, value);
+        if matches!(param, Param::TcacheCount | Param::TcacheMax) {
+            self.caches.ring();
+        }
+    }
+
     /// Gives a cache the limits that the parameters set.
     pub(crate) fn limit(&self, cache: &mut ThreadCache) {
-        cache.set_limits(self.source.params.get(Param::TcacheCount), self.source.params.get(Param::TcacheMax));
+        let params = &self.source.params;
+        let limits = params
+            .cache_limits
+            .adopt(|| cache.set_limits(params.get(Param::TcacheCount), params.get(Param::TcacheMax)));
+        cache.note_limits(limits);
+    }
+
+    /// On the slow paths: follows a change of the limits, or what rang while there was none.
+    #[inline]
+    fn follow_limits(&self, cache: &mut ThreadCache, class: Class) {
+        if self.source.params.cache_limits.is_newer_than(cache.limits()) || !cache.keeps(class) {
+            self.follow_limits_of(cache, class);
+        }
+    }
+
+    #[cold]
+    fn follow_limits_of(&self, cache: &mut ThreadCache, class: Class) {
+        let params = &self.source.params;
+        let are_new = params.cache_limits.is_newer_than(cache.limits());
+        let wanted = params.get(Param::TcacheCount) > 0
+            && params.get(Param::TcacheMax) > 0
+            && Class::of_request(params.get(Param::TcacheMax).min(class::MAX_REQUEST))
+                .is_some_and(|largest| class.index() <= largest.index());
+        if are_new || wanted {
+            self.limit(cache);
+        }
+        if are_new {
+            // What may be beyond the new limits.
+            self.flush_all(cache);
+        }
     }
 
     /// A block of `class`, from the cache if it has one.
@@ -113,6 +150,7 @@ impl<O: Os> Malloc<O> {
     #[cold]
     #[inline(never)]
     fn refill(&'static self, cache: &mut ThreadCache, class: Class) -> Option<NonNull<u8>> {
+        self.follow_limits(cache, class);
         if cache.load_spare(class) {
             return cache.pop(class);
         }
@@ -188,6 +226,10 @@ impl<O: Os> Malloc<O> {
     #[cold]
     #[inline(never)]
     fn put_overflowing(&self, cache: &mut ThreadCache, class: Class, mem: NonNull<u8>) {
+        self.follow_limits(cache, class);
+        if cache.push(class, mem) {
+            return;
+        }
         if !cache.keeps(class) {
             return self.free(mem);
         }
