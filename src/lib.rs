@@ -119,6 +119,8 @@ mod tcache;
 
 #[cfg(all(test, not(loom)))]
 mod model;
+#[cfg(all(test, not(loom)))]
+mod simulator;
 
 #[cfg(not(loom))]
 pub use builder::Heapwright;

@@ -189,14 +189,14 @@ mod tests {
     fn the_second_heap_lies_right_below_the_first_at_the_price_of_one_call() {
         let source = source();
         let (first, len) = source.reserve_heap(4096).expect("there is room");
-        assert_eq!((first.addr().get() % FakeOs::HEAP_LEN, len), (0, FakeOs::HEAP_LEN));
-        let blocker = source.os.reserve(0, 8 * FakeOs::HEAP_LEN).expect("there is room");
+        assert_eq!((first.addr().get() % <FakeOs>::HEAP_LEN, len), (0, <FakeOs>::HEAP_LEN));
+        let blocker = source.os.reserve(0, 8 * <FakeOs>::HEAP_LEN).expect("there is room");
         source
             .next_heap
-            .store((blocker.addr().get() + 9 * FakeOs::HEAP_LEN) & !(FakeOs::HEAP_LEN - 1), Ordering::Relaxed);
+            .store((blocker.addr().get() + 9 * <FakeOs>::HEAP_LEN) & !(<FakeOs>::HEAP_LEN - 1), Ordering::Relaxed);
         source.os.take_log();
         source.reserve_heap(4096).expect("there is room");
-        assert_eq!(source.os.take_log(), [(Call::Reserve, FakeOs::HEAP_LEN as isize)]);
+        assert_eq!(source.os.take_log(), [(Call::Reserve, <FakeOs>::HEAP_LEN as isize)]);
     }
 
     #[test]

@@ -46,9 +46,8 @@ pub(crate) enum Refuse {
 pub(crate) type Logged = (Call, isize);
 
 const PAGE: usize = 4096;
-const WINDOW: usize = 256 << 20;
-const BREAK_SPACE: usize = WINDOW / 4;
-const HEAP: usize = 64 << 10;
+/// The length of a heap, unless a test wants another.
+const SMALL_HEAP: usize = 64 << 10;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Page {
@@ -68,7 +67,7 @@ struct State {
 }
 
 /// The fake system. Dropping it takes all its memory away.
-pub(crate) struct FakeOs {
+pub(crate) struct FakeOs<const HEAP: usize = SMALL_HEAP> {
     window: NonNull<u8>,
     whole: (NonNull<u8>, usize),
     cores: usize,
@@ -76,14 +75,25 @@ pub(crate) struct FakeOs {
 }
 
 // SAFETY: the pointers are addresses of the window, whose bookkeeping lies under the mutex.
-unsafe impl Send for FakeOs {}
+unsafe impl<const HEAP: usize> Send for FakeOs<HEAP> {}
 // SAFETY: as above.
-unsafe impl Sync for FakeOs {}
+unsafe impl<const HEAP: usize> Sync for FakeOs<HEAP> {}
 
 impl FakeOs {
     pub(crate) fn new() -> Self {
+        Self::with_heaps()
+    }
+}
+
+impl<const HEAP: usize> FakeOs<HEAP> {
+    /// Room for a few thousand heaps.
+    const WINDOW: usize = HEAP << 12;
+    const BREAK_SPACE: usize = Self::WINDOW / 4;
+
+    /// With heaps of the length that the type says.
+    pub(crate) fn with_heaps() -> Self {
         let (flags, none) = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, libc::PROT_NONE);
-        let len = WINDOW + HEAP;
+        let len = Self::WINDOW + HEAP;
         // SAFETY: a new mapping.
         let start = unsafe { libc::mmap(ptr::null_mut(), len, none, flags, -1, 0) };
         assert_ne!(start, libc::MAP_FAILED, "the machine has no addresses left");
@@ -91,8 +101,13 @@ impl FakeOs {
         // Aligned to a heap, so that offsets and addresses have the same alignment.
         let window = start.as_ptr().map_addr(|address| address.next_multiple_of(HEAP));
         let window = NonNull::new(window).expect("an address within a mapping");
-        let state =
-            State { now: 0, limit: BREAK_SPACE, pages: BTreeMap::new(), log: Vec::new(), refuse: Refuse::Nothing };
+        let state = State {
+            now: 0,
+            limit: Self::BREAK_SPACE,
+            pages: BTreeMap::new(),
+            log: Vec::new(),
+            refuse: Refuse::Nothing,
+        };
         Self { window, whole: (start, len), cores: 2, state: Mutex::new(state) }
     }
 
@@ -132,7 +147,7 @@ impl FakeOs {
     /// The break cannot grow beyond where it is plus `len`: something is mapped there.
     pub(crate) fn block_break_after(&self, len: usize) {
         let mut state = self.state();
-        state.limit = (state.now + len).min(BREAK_SPACE);
+        state.limit = (state.now + len).min(Self::BREAK_SPACE);
     }
 
     /// Bytes that are usable memory at the moment.
@@ -142,8 +157,33 @@ impl FakeOs {
         break_len + state.pages.values().filter(|&&page| page == Page::Usable).count() * PAGE
     }
 
+    /// Bytes of pages that have been touched since they were made usable, and not been given back since.
+    pub(crate) fn touched_len(&self) -> usize {
+        let state = self.state();
+        let mut touched = self.touched_in(0, state.now.next_multiple_of(PAGE));
+        let mut run = 0..0;
+        for at in state.pages.iter().filter(|&(_, &page)| page == Page::Usable).map(|(&at, _)| at) {
+            if at != run.end {
+                touched += self.touched_in(run.start, run.len());
+                run = at..at;
+            }
+            run.end += PAGE;
+        }
+        touched + self.touched_in(run.start, run.len())
+    }
+
+    fn touched_in(&self, offset: usize, len: usize) -> usize {
+        let mut pages = std::vec![0_u8; len / PAGE];
+        if len > 0 {
+            // SAFETY: pages of the window, and a byte for each of them.
+            let done = unsafe { libc::mincore(self.at(offset).as_ptr().cast(), len, pages.as_mut_ptr()) };
+            assert_eq!(done, 0, "mincore");
+        }
+        pages.iter().filter(|&&page| page & 1 != 0).count() * PAGE
+    }
+
     fn at(&self, offset: usize) -> NonNull<u8> {
-        assert!(offset <= WINDOW);
+        assert!(offset <= Self::WINDOW);
         // SAFETY: within the window, or one past its end.
         unsafe { self.window.add(offset) }
     }
@@ -217,19 +257,21 @@ impl FakeOs {
     }
 
     fn is_free(state: &State, offset: usize, len: usize) -> bool {
-        offset >= BREAK_SPACE && offset + len <= WINDOW && state.pages.range(offset..offset + len).next().is_none()
+        offset >= Self::BREAK_SPACE
+            && offset + len <= Self::WINDOW
+            && state.pages.range(offset..offset + len).next().is_none()
     }
 
     fn find(state: &State, len: usize) -> Option<usize> {
         // One page between mappings, so that none ever merge by chance and overruns are seen.
-        let mut candidate = BREAK_SPACE + PAGE;
+        let mut candidate = Self::BREAK_SPACE + PAGE;
         for &taken in state.pages.keys() {
             if taken >= candidate + len + PAGE {
                 break;
             }
             candidate = candidate.max(taken + 2 * PAGE);
         }
-        (candidate + len <= WINDOW).then_some(candidate)
+        (candidate + len <= Self::WINDOW).then_some(candidate)
     }
 
     fn assert_range(state: &State, offset: usize, len: usize, what: &str) {
@@ -240,7 +282,7 @@ impl FakeOs {
     }
 }
 
-impl Drop for FakeOs {
+impl<const HEAP: usize> Drop for FakeOs<HEAP> {
     fn drop(&mut self) {
         // SAFETY: mapped in `new`; the allocator that used it is gone.
         unsafe { libc::munmap(self.whole.0.as_ptr().cast(), self.whole.1) };
@@ -248,7 +290,7 @@ impl Drop for FakeOs {
 }
 
 // SAFETY: ranges of the window are handed out once, are usable when they say so, and read as zero when fresh.
-unsafe impl Os for FakeOs {
+unsafe impl<const HEAP: usize> Os for FakeOs<HEAP> {
     const HEAP_LEN: usize = HEAP;
 
     fn page_len(&self) -> usize {
@@ -287,7 +329,7 @@ unsafe impl Os for FakeOs {
             return None;
         }
         let hinted = hint.wrapping_sub(self.window.addr().get());
-        let offset = if hint != 0 && hinted < WINDOW && Self::is_free(&state, hinted, len) {
+        let offset = if hint != 0 && hinted < Self::WINDOW && Self::is_free(&state, hinted, len) {
             hinted
         } else {
             Self::find(&state, len)?
@@ -300,7 +342,7 @@ unsafe impl Os for FakeOs {
         let mut state = self.state();
         let offset = address.wrapping_sub(self.window.addr().get());
         if !self.admit(&mut state, Call::Reserve, len as isize)
-            || offset >= WINDOW
+            || offset >= Self::WINDOW
             || !Self::is_free(&state, offset, len)
         {
             return None;
@@ -334,7 +376,7 @@ unsafe impl Os for FakeOs {
     unsafe fn purge(&self, start: NonNull<u8>, len: usize) -> bool {
         let mut state = self.state();
         let offset = self.offset(start);
-        if offset >= BREAK_SPACE {
+        if offset >= Self::BREAK_SPACE {
             Self::assert_range(&state, offset, len, "purge");
         }
         if !self.admit(&mut state, Call::Purge, len as isize) {
