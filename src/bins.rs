@@ -18,6 +18,7 @@ mod ring;
 mod tree;
 
 use crate::chunk::{ChunkPtr, FreeChunk, Owner, Place};
+use crate::fatal::check;
 use crate::size::{ALIGNMENT, ChunkSize, MAX_CHUNK, MIN_LARGE};
 use ring::Ring;
 use tree::Tree;
@@ -182,6 +183,8 @@ impl Bins {
         let mut unsorted = Some(first);
         while let Some(chunk) = unsorted {
             let (found, owner) = FreeChunk::read_tags(chunk);
+            let is_unsorted = is_small(found) || chunk.place() == Place::Unsorted;
+            check!(is_unsorted, TreeCorrupted, chunk.mem().addr().get());
             self.unsorted.remove(chunk);
             if found == size {
                 return Some(self.taken(chunk, found, owner));

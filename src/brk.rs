@@ -81,7 +81,7 @@ impl Brk {
         // SAFETY: moving up gives nothing up.
         let old = unsafe { source.os.move_break(delta) }?;
         if self.end == Some(old) {
-            self.set_end(old, len);
+            self.set_end(source, old, len);
             return Some(Growth::Longer(len));
         }
         // SAFETY: memory above the old break is ours up to the new one.
@@ -113,20 +113,27 @@ impl Brk {
                 return None;
             }
         }
-        self.set_end(old, len + more);
         // SAFETY: at most 15 bytes up, within what was got.
         let start = unsafe { old.add(begin - old.addr().get()) };
         // SAFETY: aligned above; the memory is ours.
         let start = unsafe { ChunkPtr::new(start) };
         self.first = self.first.or(Some(start));
+        self.set_end(source, old, len + more);
         // What shares its first page with somebody else may have been written before the break fell and rose again.
         let clean = round_up(begin, page)?;
         Some(Growth::NewRun { start, len: end - begin, clean })
     }
 
-    fn set_end(&mut self, old: NonNull<u8>, len: usize) {
+    fn set_end<O: Os>(&mut self, source: &Source<O>, old: NonNull<u8>, len: usize) {
         // SAFETY: the break has been moved this far.
         self.end = Some(unsafe { old.add(len) });
+        self.note_span(source);
+    }
+
+    fn note_span<O: Os>(&self, source: &Source<O>) {
+        if let Some(first) = self.first {
+            source.break_span.set(first.address(), self.end_address());
+        }
     }
 
     /// Moves the break down by `len` bytes, whole pages that nothing lies in; `false` when it is not ours to move.
@@ -143,6 +150,7 @@ impl Brk {
         }
         // SAFETY: within the region.
         self.end = Some(unsafe { end.sub(len) });
+        self.note_span(source);
         true
     }
 }

@@ -100,24 +100,27 @@ pub(crate) unsafe extern "C" fn free(mem: *mut c_void) {
     }
 }
 
-/// As [`free`]: the size is a promise of the caller's that need not be looked at (C23).
+/// As [`free`], for a block that was asked for with `bytes` (C23). A promise that cannot be true ends the process.
 ///
 /// # Safety
 ///
 /// - `mem` is null or a block of this allocator.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn free_sized(mem: *mut c_void, _bytes: usize) {
+pub(crate) unsafe extern "C" fn free_sized(mem: *mut c_void, bytes: usize) {
     // SAFETY: the caller's promise.
-    unsafe { free(mem) };
+    unsafe { free_aligned_sized(mem, ALIGNMENT, bytes) };
 }
 
-/// As [`free`]: alignment and size are promises of the caller's that need not be looked at (C23).
+/// As [`free`], for a block that was asked for with `alignment` and `bytes` (C23). As for [`free_sized`].
 ///
 /// # Safety
 ///
 /// - `mem` is null or a block of this allocator.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn free_aligned_sized(mem: *mut c_void, _alignment: usize, _bytes: usize) {
+pub(crate) unsafe extern "C" fn free_aligned_sized(mem: *mut c_void, alignment: usize, bytes: usize) {
+    if let Some(block) = NonNull::new(mem.cast()) {
+        allocator().check_size(block, bytes, alignment);
+    }
     // SAFETY: the caller's promise.
     unsafe { free(mem) };
 }

@@ -472,7 +472,11 @@ impl FreeChunk {
     /// Checks head and footer of the free chunk at `chunk` and returns its size and owner.
     #[inline]
     pub(crate) fn read_tags(chunk: ChunkPtr) -> (ChunkSize, Owner) {
-        let sealed = chunk.head().filter(|head| head.is_free()).and_then(|head| Some((head.size()?, head.owner())));
+        // Two free neighbours are one chunk, so the one before is in use.
+        let sealed = chunk
+            .head()
+            .filter(|head| head.is_free() && head.prev_in_use())
+            .and_then(|head| Some((head.size()?, head.owner())));
         let Some((size, owner)) = sealed else {
             crate::fatal::fatal(crate::fatal::Misuse::FreeHeadOverwritten, chunk.mem().addr().get());
         };

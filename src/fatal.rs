@@ -35,6 +35,15 @@ pub(crate) enum Misuse {
     BreakMovedDown,
     /// The link of a cached block does not lead to a block.
     CachedLinkOverwritten,
+    /// A block in a magazine does not carry the mark of a cached one.
+    CachedMarkOverwritten,
+    /// No memory is mapped where the pointer leads.
+    NoMemory,
+    /// The header of a heap is not the one that was written.
+    HeaderOverwritten,
+    /// A block is freed with a size or an alignment that is not its own.
+    #[cfg_attr(any(test, not(any(feature = "preload", feature = "override"))), allow(dead_code))]
+    WrongSize,
 }
 
 impl Misuse {
@@ -55,6 +64,10 @@ impl Misuse {
             Self::TopOverwritten => "the head of the top chunk was overwritten: the last block overflowed",
             Self::InvalidMapping => "the head of a mapped block was overwritten",
             Self::CachedLinkOverwritten => "the link of a cached block was overwritten: written after free",
+            Self::CachedMarkOverwritten => "the mark of a cached block was overwritten: written after free",
+            Self::NoMemory => "the pointer leads to memory that cannot be read",
+            Self::HeaderOverwritten => "the header of a heap was overwritten",
+            Self::WrongSize => "the block is not as long, or not as aligned, as the size that it is freed with",
             Self::BreakMovedDown => "somebody moved the program break down over memory of this heap",
         }
     }

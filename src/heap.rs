@@ -23,7 +23,9 @@
 use core::ptr::NonNull;
 
 use crate::chunk::{ChunkPtr, FENCE_LEN};
+use crate::fatal::check;
 use crate::os::{HEAP_SLOTS, Os};
+use crate::secret::seal;
 use crate::size::{ALIGNMENT, MIN_CHUNK, round_down, round_up};
 use crate::source::Source;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -53,7 +55,7 @@ impl HeapTable {
     /// Relaxed: whoever holds a block of a heap has got it from the thread that inserted the heap, or from one that
     /// got it from there.
     #[inline]
-    fn contains<O: Os>(&self, os: &O, address: usize) -> bool {
+    pub(crate) fn contains<O: Os>(&self, os: &O, address: usize) -> bool {
         self.bit(os, address).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 
@@ -86,6 +88,25 @@ struct Header {
     first: usize,
     /// The end of the chunks, unless the arena's top is here.
     fence: Option<ChunkPtr>,
+    /// Checksums of what never changes (`arena`, `reserved`, `first`: read without the lock), and of the rest.
+    lasting_seal: u64,
+    state_seal: u64,
+}
+
+impl Header {
+    fn lasting_seal(&self) -> u64 {
+        let bits = (self.reserved as u64).rotate_left(32) ^ (self.first as u64).rotate_left(16);
+        seal(core::ptr::from_ref(self).addr(), self.arena.addr().get() as u64 ^ bits)
+    }
+
+    fn state_seal(&self) -> u64 {
+        let next = self.next.map_or(0, |next| next.0.addr().get() as u64);
+        let fence = self.fence.map_or(0, |fence| fence.address() as u64);
+        seal(
+            core::ptr::from_ref(self).addr() + 1,
+            next.rotate_left(21) ^ fence ^ (self.committed as u64).rotate_left(42),
+        )
+    }
 }
 
 /// A heap of ours.
@@ -116,6 +137,7 @@ impl HeapPtr {
         }
         let heap = Self::at_start_of::<O>(chunk);
         let header = heap.header();
+        check!(header.lasting_seal == header.lasting_seal(), HeaderOverwritten, chunk.mem().addr().get());
         let inside = chunk.address() - heap.start().addr().get();
         (header.first <= inside && inside < header.reserved).then_some(heap)
     }
@@ -139,10 +161,21 @@ impl HeapPtr {
         unsafe { self.0.as_ref() }
     }
 
+    /// What changes under the arena's lock; an overwritten header ends the process.
     #[inline]
-    fn header_mut(&mut self) -> &mut Header {
-        // SAFETY: as above; the callers that change a header hold the arena's lock.
-        unsafe { self.0.as_mut() }
+    fn state(&self) -> &Header {
+        let header = self.header();
+        check!(header.state_seal == header.state_seal(), HeaderOverwritten, self.0.addr().get());
+        header
+    }
+
+    /// Changes the header, and seals it again.
+    fn change(&mut self, change: impl FnOnce(&mut Header)) {
+        let _ = self.state();
+        // SAFETY: as for `header`; the callers that change a header hold the arena's lock.
+        let header = unsafe { self.0.as_mut() };
+        change(header);
+        header.state_seal = header.state_seal();
     }
 
     #[inline]
@@ -157,15 +190,18 @@ impl HeapPtr {
     }
 
     pub(crate) fn set_arena(mut self, arena: NonNull<()>) {
-        self.header_mut().arena = arena;
+        self.change(|header| {
+            header.arena = arena;
+            header.lasting_seal = header.lasting_seal();
+        });
     }
 
     pub(crate) fn next(self) -> Option<Self> {
-        self.header().next
+        self.state().next
     }
 
     pub(crate) fn set_next(mut self, next: Option<Self>) {
-        self.header_mut().next = next;
+        self.change(|header| header.next = next);
     }
 
     /// The place `len` bytes from the start.
@@ -193,11 +229,11 @@ impl HeapPtr {
 
     /// The end of the usable part.
     pub(crate) fn end(self) -> ChunkPtr {
-        self.at(self.header().committed)
+        self.at(self.state().committed)
     }
 
     pub(crate) fn committed(self) -> usize {
-        self.header().committed
+        self.state().committed
     }
 
     #[cfg(test)]
@@ -206,16 +242,16 @@ impl HeapPtr {
     }
 
     pub(crate) fn fence(self) -> Option<ChunkPtr> {
-        self.header().fence
+        self.state().fence
     }
 
     pub(crate) fn set_fence(mut self, fence: Option<ChunkPtr>) {
-        self.header_mut().fence = fence;
+        self.change(|header| header.fence = fence);
     }
 
     /// How many bytes of chunks could begin at the fence if the whole reservation were committed.
     pub(crate) fn room(self) -> usize {
-        let from = self.fence().map_or(self.header().committed, |fence| fence.address() - self.start().addr().get());
+        let from = self.fence().map_or(self.state().committed, |fence| fence.address() - self.start().addr().get());
         self.header().reserved - from
     }
 
@@ -224,7 +260,7 @@ impl HeapPtr {
     pub(crate) fn grow<O: Os>(mut self, source: &Source<O>, from: ChunkPtr, need: usize, pad: usize) -> bool {
         let page = source.os.page_len();
         let begin = from.address() - self.start().addr().get();
-        let committed = self.header().committed;
+        let committed = self.state().committed;
         let wanted = |len: usize| round_up(begin.checked_add(len)?, page).filter(|&end| end <= self.header().reserved);
         let Some(least) = wanted(need) else { return false };
         let ends = [wanted(need.saturating_add(pad)).unwrap_or(self.header().reserved), least];
@@ -234,7 +270,7 @@ impl HeapPtr {
             }
             // SAFETY: within this heap's reservation, which is the arena's.
             if unsafe { source.os.commit(self.end().start(), end - committed) } {
-                self.header_mut().committed = end;
+                self.change(|header| header.committed = end);
                 return true;
             }
         }
@@ -244,14 +280,14 @@ impl HeapPtr {
     /// Takes the memory from `end` on away; `false` when nothing was, or the system refuses.
     pub(crate) fn shrink<O: Os>(mut self, source: &Source<O>, end: ChunkPtr) -> bool {
         let Some(len) = round_up(end.address() - self.start().addr().get(), source.os.page_len()) else { return false };
-        let committed = self.header().committed;
+        let committed = self.state().committed;
         if len >= committed {
             return false;
         }
         // SAFETY: the caller has made sure that no chunk lies behind `end`.
         let done = unsafe { source.os.decommit(self.at(len).start(), committed - len) };
         if done {
-            self.header_mut().committed = len;
+            self.change(|header| header.committed = len);
         }
         done
     }
@@ -278,10 +314,16 @@ impl HeapPtr {
             if !source.heaps.insert(&source.os, start.addr().get()) {
                 break;
             }
-            let header = Header { arena, next: None, committed, reserved, first, fence: None };
+            let place = start.cast::<Header>();
+            let header =
+                Header { arena, next: None, committed, reserved, first, fence: None, lasting_seal: 0, state_seal: 0 };
             // SAFETY: the first page is usable, aligned and nobody else's.
-            unsafe { start.cast::<Header>().write(header) };
-            return Some(Self(start.cast()));
+            unsafe { place.write(header) };
+            // SAFETY: written in the line above, and nobody else knows of it.
+            let header = unsafe { &mut *place.as_ptr() };
+            header.lasting_seal = header.lasting_seal();
+            header.state_seal = header.state_seal();
+            return Some(Self(place));
         }
         retired.release(source);
         None

@@ -35,7 +35,7 @@
 //! Each module uses those above its own row, or on it; docs/design.md follows one request and one block through them.
 //!
 //! ```text
-//! 0  size  class  fatal  secret  attention  generation  options  sync  arch
+//! 0  size  class  fatal  secret  attention  generation  options  sync  span  arch
 //! 1  os (the memory source)         os::linux, os::fake
 //! 2  chunk (boundary tags)
 //! 3  bins  brk  heap  mapped  source  magazine (blocks in caches)
@@ -112,6 +112,7 @@ mod settings;
 mod size;
 #[cfg(not(loom))]
 mod source;
+mod span;
 #[cfg(not(loom))]
 mod stats;
 #[cfg(not(loom))]

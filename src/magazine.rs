@@ -20,7 +20,7 @@
 
 use core::ptr::NonNull;
 
-use crate::fatal::check;
+use crate::fatal::{Misuse, check, fatal};
 use crate::secret;
 use crate::size::ALIGNMENT;
 
@@ -63,6 +63,14 @@ pub(crate) fn is_cached(mem: NonNull<u8>) -> bool {
     load(mem, 1) == mark(mem)
 }
 
+/// The link or the mark of a cached block is not what was written.
+#[cold]
+#[inline(never)]
+fn overwritten(mem: NonNull<u8>) -> ! {
+    let misuse = if is_cached(mem) { Misuse::CachedLinkOverwritten } else { Misuse::CachedMarkOverwritten };
+    fatal(misuse, mem.addr().get())
+}
+
 /// The block is neither cached nor free any more, or is about to go to its arena.
 #[inline]
 pub(crate) fn clear(mem: NonNull<u8>) {
@@ -97,6 +105,7 @@ impl Magazine {
     /// Adds a block. The list is whole at every moment, as a fork in another thread would find it.
     #[inline]
     pub(crate) fn push(&mut self, mem: NonNull<u8>) {
+        check!(self.first != Some(mem), DoubleFree, mem.addr().get());
         store(mem, 0, self.first.map_or(0, |first| first.addr().get()) ^ mask(mem));
         store(mem, 1, mark(mem));
         self.first = Some(mem);
@@ -108,7 +117,9 @@ impl Magazine {
     pub(crate) fn pop(&mut self) -> Option<NonNull<u8>> {
         let mem = self.first?;
         let next = load(mem, 0) ^ mask(mem);
-        check!(next & IMPOSSIBLE == 0, CachedLinkOverwritten, mem.addr().get());
+        if next & IMPOSSIBLE | load(mem, 1) ^ mark(mem) != 0 {
+            overwritten(mem);
+        }
         self.first = NonNull::new(mem.as_ptr().with_addr(next));
         self.count -= 1;
         clear(mem);

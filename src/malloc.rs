@@ -27,7 +27,7 @@ use core::ptr::NonNull;
 use crate::arena::ChunkState;
 use crate::arena::{ArenaStats, Block};
 use crate::arenas::{ArenaCell, Arenas};
-use crate::chunk::{ChunkPtr, Owner};
+use crate::chunk::{ChunkPtr, MEM_OFFSET, Owner};
 use crate::depot::Depot;
 use crate::fatal::{Misuse, check, fatal};
 use crate::heap::{HeapPtr, HeapTable};
@@ -192,7 +192,13 @@ impl<O: Os> Malloc<O> {
     fn claimed(&self, mem: NonNull<u8>) -> Claimed {
         let address = mem.addr().get();
         check!(address.is_multiple_of(ALIGNMENT), MisalignedPointer, address);
-        // SAFETY: aligned, and a caller passes what it was handed out: there is a head before it.
+        let head = address.wrapping_sub(size_of::<usize>());
+        check!(
+            self.source.knows(address.wrapping_sub(MEM_OFFSET)) || self.source.os.is_readable(head),
+            NoMemory,
+            address
+        );
+        // SAFETY: aligned, and there is memory before it; a caller passes what it was handed out.
         let chunk = unsafe { ChunkPtr::from_mem(mem) };
         let Some((head, size)) = chunk.head().and_then(|head| Some((head, head.size()?))) else {
             fatal(Misuse::InvalidPointer, address)
@@ -239,10 +245,28 @@ impl<O: Os> Malloc<O> {
         release.run(&self.source);
     }
 
+    /// Ends the process unless a block can be the one that was asked for with `bytes` and `alignment`: at least as long,
+    /// and, in an arena, not longer than rounding makes it.
+    #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
+    pub(crate) fn check_size(&self, mem: NonNull<u8>, bytes: usize, alignment: usize) {
+        let claimed = self.claimed(mem);
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
+        let is_aligned = alignment.is_power_of_two() && mem.addr().get().is_multiple_of(alignment);
+        let is_as_long = bytes <= claimed.usable()
+            && (claimed.owner == Owner::Mapped || {
+                // Classes round up by an eighth at most, and a rest too short for a chunk stays where it is.
+                let most = bytes + bytes / 8 + 4 * ALIGNMENT;
+                claimed.usable() <= most
+            });
+        check!(is_aligned && is_as_long, WrongSize, mem.addr().get());
+    }
+
     /// Bytes that the caller may write to a block.
     #[cfg(any(test, feature = "preload", feature = "override"))]
     pub(crate) fn usable_len(&self, mem: NonNull<u8>) -> usize {
-        self.claimed(mem).usable()
+        let claimed = self.claimed(mem);
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
+        claimed.usable()
     }
 
     /// Makes a block `bytes` long, where it is or elsewhere, at a multiple of `alignment` either way. It keeps its
@@ -284,7 +308,11 @@ impl<O: Os> Malloc<O> {
         free: impl FnOnce(),
     ) -> Option<NonNull<u8>> {
         let mem = claimed.chunk.mem();
-        let Some(moved) = moved else { return (bytes <= claimed.usable()).then_some(mem) };
+        let Some(moved) = moved else {
+            // No memory: what was to become longer stays as it is, what was to become shorter is cut off where it is.
+            let is_shorter = bytes <= claimed.usable();
+            return is_shorter.then(|| self.resize(claimed, bytes, ALIGNMENT).flatten().unwrap_or(mem));
+        };
         let len = claimed.usable().min(bytes);
         // SAFETY: two blocks in use, both at least `len` long.
         unsafe {

@@ -132,7 +132,7 @@ impl Mapped {
         let lead = chunk.lead();
         let is_possible =
             lead < page && (chunk.address() - lead).is_multiple_of(page) && (size.get() + lead).is_multiple_of(page);
-        check!(is_possible, InvalidMapping, chunk.mem().addr().get());
+        check!(is_possible && chunk.head_unchecked().prev_in_use(), InvalidMapping, chunk.mem().addr().get());
         (chunk.before(lead).start(), size.get() + lead)
     }
 

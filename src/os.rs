@@ -53,6 +53,9 @@ pub(crate) unsafe trait Os: Sync {
     /// Cores that this process may use: its affinity mask, and its group's quota rounded up; at least 1.
     fn usable_cores(&self) -> usize;
 
+    /// Whether the word at `address`, which may be any number, can be read.
+    fn is_readable(&self, address: usize) -> bool;
+
     /// Moves the break by `delta` bytes (any number) and returns where it was, like `sbrk`. `None` when it is refused.
     ///
     /// # Safety

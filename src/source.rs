@@ -15,6 +15,7 @@ use crate::heap::HeapTable;
 use crate::options::Params;
 use crate::os::Os;
 use crate::size::{round_down, round_up};
+use crate::span::BreakSpan;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// The memory source of one allocator.
@@ -23,6 +24,8 @@ pub(crate) struct Source<O> {
     pub(crate) os: O,
     pub(crate) params: Params,
     pub(crate) heaps: HeapTable,
+    /// Where the break's memory lies.
+    pub(crate) break_span: BreakSpan,
     /// Where the next heap would fit if nothing else were there: just below the one before.
     next_heap: AtomicUsize,
     unreleased: AtomicPtr<Unreleased>,
@@ -45,9 +48,16 @@ impl<O: Os> Source<O> {
             os,
             params: Params::new(),
             heaps,
+            break_span: BreakSpan::new(),
             next_heap: AtomicUsize::new(0),
             unreleased: AtomicPtr::new(ptr::null_mut()),
         }
+    }
+
+    /// Whether `address` lies in the break's span or in a heap: then there is memory of ours.
+    #[inline(always)]
+    pub(crate) fn knows(&self, address: usize) -> bool {
+        self.break_span.contains(address) || self.heaps.contains(&self.os, address)
     }
 
     /// Reserves a heap of at least `least` bytes, aligned to the heap length, and as long as that if the system lets us.

@@ -227,8 +227,9 @@ impl Arena {
         check!(is_fence.is_some(), NextHeadOverwritten, fence.mem().addr().get());
         if is_fence.is_some_and(|head| !head.prev_in_use()) {
             start = self.take_prev::<O>(fence, owner).chunk();
+            // Only now: the word behind a block in use is a head at every moment, for a free looks there without the lock.
+            fence.erase_head();
         }
-        fence.erase_head();
         match owner {
             Owner::Main => self.set_break_fence(None),
             _ => HeapPtr::of::<O>(fence).set_fence(None),

@@ -66,7 +66,8 @@ impl Top {
     fn check(&self) {
         if let Some(place) = self.0 {
             let head = place.chunk.head();
-            let is_own = head.is_some_and(|head| head.size() == Some(place.size) && head.is_free());
+            let is_own =
+                head.is_some_and(|head| head.size() == Some(place.size) && head.is_free() && head.prev_in_use());
             check!(is_own, TopOverwritten, place.chunk.mem().addr().get());
         }
     }
@@ -98,6 +99,7 @@ impl Top {
 
     /// The run has become longer or shorter behind the top: it now ends at `end`.
     pub(super) fn set_end(&mut self, end: usize) {
+        self.check();
         if let Some(place) = self.0 {
             let size = ChunkSize::exact(end - place.chunk.address());
             self.set(place.chunk, size, place.owner, place.clean.min(end));

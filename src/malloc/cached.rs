@@ -15,9 +15,9 @@ use core::ptr::NonNull;
 
 use super::{Claimed, Contents, Malloc, fill};
 use crate::arenas::ArenaCell;
-#[cfg(all(not(test), any(feature = "preload", feature = "override")))]
-use crate::chunk::ChunkPtr;
 use crate::chunk::Owner;
+#[cfg(all(not(test), any(feature = "preload", feature = "override")))]
+use crate::chunk::{ChunkPtr, MEM_OFFSET};
 use crate::class::{self, Class};
 use crate::fatal::check;
 use crate::magazine::{self, Magazine};
@@ -191,7 +191,8 @@ impl<O: Os> Malloc<O> {
     #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
     #[inline(always)]
     pub(crate) fn small_class_of(&self, mem: NonNull<u8>) -> Option<Class> {
-        if !mem.addr().get().is_multiple_of(ALIGNMENT) {
+        let address = mem.addr().get();
+        if !address.is_multiple_of(ALIGNMENT) || !self.source.knows(address.wrapping_sub(MEM_OFFSET)) {
             return None;
         }
         // SAFETY: aligned, and a caller passes what it was handed out: there is a head before it.
@@ -205,7 +206,10 @@ impl<O: Os> Malloc<O> {
         let claimed = self.claimed(mem);
         check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
         match Class::of_chunk(claimed.size) {
-            Some(class) if claimed.owner != Owner::Mapped => self.put_cached(cache, class, mem),
+            Some(class) if claimed.owner != Owner::Mapped => {
+                check!(claimed.chunk.next(claimed.size).head().is_some(), NextHeadOverwritten, mem.addr().get());
+                self.put_cached(cache, class, mem);
+            }
             _ => self.free_claimed(claimed),
         }
     }

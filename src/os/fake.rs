@@ -305,6 +305,10 @@ unsafe impl<const HEAP: usize> Os for FakeOs<HEAP> {
         [0x9E37_79B9_7F4A_7C15, 0xD1B5_4A32_D192_ED03]
     }
 
+    fn is_readable(&self, _address: usize) -> bool {
+        true
+    }
+
     fn usable_cores(&self) -> usize {
         self.cores
     }

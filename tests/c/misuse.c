@@ -418,11 +418,15 @@ static void fake_heap(long with_header) {
     *word(heap, 129 + 12) = 0x65 | 4;
     free(heap + 1040);
 }
+static void *one_of_a_thread(void *at) {
+    *(void **)at = malloc(60 * K);
+    return NULL;
+}
 static void thread_heap_header(long offset) {
-    // The front of a thread's heap is overwritten: where its header lies.
+    // The front of a thread's heap is overwritten: where its header lies. One block of it is still in use.
     void *mine;
     pthread_t thread;
-    EXPECT(!pthread_create(&thread, NULL, thread_heap, &mine) && !pthread_join(thread, NULL));
+    EXPECT(!pthread_create(&thread, NULL, one_of_a_thread, &mine) && !pthread_join(thread, NULL));
     byte *heap = (byte *)((uintptr_t)mine & -(64ul << 20));
     memset(heap + offset, 0x41, 8);
     free(mine);
