@@ -52,10 +52,22 @@ mod shared {
             // SAFETY: as above; free must keep it, and a refused break is not yet a failure of malloc.
             let before = unsafe { *errno };
             // SAFETY: the caller's promise.
-            let previous = unsafe { libc::sbrk(delta) };
+            let previous = some_address(unsafe { libc::sbrk(delta) }.cast());
+            let moved = previous.filter(|previous| {
+                let wanted = previous.addr().get().wrapping_add_signed(delta);
+                // A filter between us and the kernel may answer with an error number, which the C library takes for an
+                // address above the one that it wanted: then its record is put right.
+                // SAFETY: sbrk(0) only tells where the C library believes the break to be.
+                let has_moved = delta == 0 || unsafe { libc::sbrk(0) }.addr() == wanted;
+                if !has_moved {
+                    // SAFETY: asks for the break to be where it is.
+                    unsafe { libc::brk(previous.as_ptr().cast()) };
+                }
+                has_moved
+            });
             // SAFETY: as above.
             unsafe { *errno = before };
-            some_address(previous.cast())
+            moved
         }
     }
 }
