@@ -20,6 +20,7 @@
 mod check;
 mod runs;
 mod top;
+mod walk;
 
 use core::ptr::NonNull;
 
@@ -34,8 +35,8 @@ use crate::size::{ChunkSize, MIN_CHUNK, round_up};
 use crate::source::Source;
 use top::Top;
 
-#[cfg(test)]
-pub(crate) use check::ChunkState;
+pub use walk::ChunkState;
+pub(crate) use walk::Step;
 
 /// What an arena grows on.
 #[derive(Debug)]
@@ -78,13 +79,28 @@ pub(crate) struct Counts {
 
 /// The figures of an arena at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ArenaStats {
+pub(crate) struct ArenaFigures {
     pub(crate) counts: Counts,
     /// Free chunks in bins, and their bytes.
     pub(crate) free_chunks: usize,
     pub(crate) free_bytes: usize,
     /// Bytes of the top.
     pub(crate) top: usize,
+    /// Usable bytes that no chunk can have: headers, fences, the arena itself.
+    pub(crate) overhead: usize,
+    /// Bytes of free memory that is as fresh as the system gave it.
+    pub(crate) fresh: usize,
+    /// Bytes of heaps that are reserved and not usable.
+    pub(crate) retained: usize,
+    /// How often it has moved the break.
+    pub(crate) break_moves: usize,
+}
+
+impl ArenaFigures {
+    /// Bytes of chunks in use, cached ones included.
+    pub(crate) fn in_use(&self) -> usize {
+        self.counts.system - self.free_bytes - self.top - self.overhead
+    }
 }
 
 /// Memory for a caller: its bytes from `dirty` on are zero.
@@ -138,8 +154,21 @@ impl Arena {
         self.address = Some(address);
     }
 
-    pub(crate) fn stats(&self) -> ArenaStats {
-        ArenaStats {
+    pub(crate) fn figures(&self) -> ArenaFigures {
+        let (mut overhead, break_moves) = match &self.backing {
+            Backing::Break(brk) => (brk.overhead(), brk.moves()),
+            Backing::Heaps => (0, 0),
+        };
+        let mut retained = 0;
+        for heap in self.heaps() {
+            overhead += heap.overhead();
+            retained += heap.reserved() - heap.committed();
+        }
+        ArenaFigures {
+            overhead,
+            retained,
+            break_moves,
+            fresh: self.top.fresh(),
             counts: self.counts,
             free_chunks: self.bins.count(),
             free_bytes: self.bins.bytes(),

@@ -32,6 +32,10 @@ pub(crate) struct Brk {
     end: Option<NonNull<u8>>,
     /// The end of the last run, unless the arena's top is there.
     fence: Option<ChunkPtr>,
+    /// Bytes of the fences of all runs but the last, with what is behind them.
+    lost: usize,
+    /// How often the break has been moved.
+    moves: usize,
 }
 
 // SAFETY: addresses of memory that is guarded by the main arena's lock.
@@ -47,7 +51,7 @@ pub(crate) enum Growth {
 }
 
 impl Brk {
-    pub(crate) const EMPTY: Self = Self { first: None, end: None, fence: None };
+    pub(crate) const EMPTY: Self = Self { first: None, end: None, fence: None, lost: 0, moves: 0 };
 
     /// The first chunk of the first run.
     pub(crate) fn first(&self) -> Option<ChunkPtr> {
@@ -67,6 +71,24 @@ impl Brk {
         self.end.map_or(0, |end| end.addr().get())
     }
 
+    /// The run that ended at `end`, with a fence now, will not grow any more: the next begins at `following`.
+    pub(crate) fn close_run(&mut self, end: usize, following: ChunkPtr) {
+        if let Some(fence) = self.fence.take() {
+            fence.set_following_run(following);
+            self.lost += end - fence.address();
+        }
+    }
+
+    /// Bytes of the region that no chunk can have: the fences, and what is behind them.
+    pub(crate) fn overhead(&self) -> usize {
+        self.lost + self.fence.map_or(0, |fence| self.end_address() - fence.address())
+    }
+
+    /// How often the break has been moved.
+    pub(crate) fn moves(&self) -> usize {
+        self.moves
+    }
+
     /// Moves the break up so that `need` bytes are usable behind the last `have` of the region, and `pad` more if they
     /// are to be had; or, when the break is not where we left it, `need` bytes of a new run.
     pub(crate) fn grow<O: Os>(&mut self, source: &Source<O>, have: usize, need: usize, pad: usize) -> Option<Growth> {
@@ -80,6 +102,7 @@ impl Brk {
         let delta = isize::try_from(len).ok()?;
         // SAFETY: moving up gives nothing up.
         let old = unsafe { source.os.move_break(delta) }?;
+        self.moves += 1;
         if self.end == Some(old) {
             self.set_end(source, old, len);
             return Some(Growth::Longer(len));
@@ -148,6 +171,7 @@ impl Brk {
         if unsafe { source.os.move_break(-(len as isize)) }.is_none() {
             return false;
         }
+        self.moves += 1;
         // SAFETY: within the region.
         self.end = Some(unsafe { end.sub(len) });
         self.note_span(source);

@@ -224,8 +224,8 @@ pub(crate) extern "C" fn mallinfo2() -> libc::mallinfo2 {
         // Each arena's top counts as one, as in glibc.
         ordblks: stats.free_chunks + stats.arenas,
         smblks: 0,
-        hblks: stats.mapped_blocks,
-        hblkhd: stats.mapped,
+        hblks: stats.mapped_chunks,
+        hblkhd: stats.mapped_chunk_bytes,
         usmblks: 0,
         fsmblks: 0,
         uordblks: stats.in_use,

@@ -279,7 +279,6 @@ impl ChunkPtr {
     }
 
     /// The run of chunks behind the gap that begins at this fence.
-    #[cfg(test)]
     pub(crate) fn following_run(self) -> Option<Self> {
         let address = NonNull::new(self.0.as_ptr().with_addr(self.load(2)))?;
         Some(Self(address))

@@ -44,6 +44,8 @@ pub(crate) enum Misuse {
     /// A block is freed with a size or an alignment that is not its own.
     #[cfg_attr(any(test, not(any(feature = "preload", feature = "override"))), allow(dead_code))]
     WrongSize,
+    /// The visitor of a heap walk asked for memory or gave some back, under the lock that it would need.
+    WalkReentered,
 }
 
 impl Misuse {
@@ -68,6 +70,7 @@ impl Misuse {
             Self::NoMemory => "the pointer leads to memory that cannot be read",
             Self::HeaderOverwritten => "the header of a heap was overwritten",
             Self::WrongSize => "the block is not as long, or not as aligned, as the size that it is freed with",
+            Self::WalkReentered => "the visitor of a heap walk allocated or freed memory, which it must not",
             Self::BreakMovedDown => "somebody moved the program break down over memory of this heap",
         }
     }

@@ -6,7 +6,8 @@ use crate::global;
 use crate::options::Param;
 use crate::report;
 use crate::settings::{Options, SetError};
-use crate::stats::{self, Stats};
+use crate::stats::{self, ArenaStats, Stats};
+use crate::walk::Visited;
 
 /// The effective value of every parameter and what set it: the environment is read first if no request has done so yet.
 ///
@@ -51,9 +52,41 @@ pub fn set(param: Param, value: usize) -> Result<(), SetError> {
 /// ```
 /// let stats = heapwright::stats();
 /// assert_eq!(stats.in_use + stats.free + stats.top, stats.system);
+/// assert!(stats.allocated <= stats.active && stats.active <= stats.mapped);
 /// ```
 pub fn stats() -> Stats {
     stats::collect(global::malloc())
+}
+
+/// The figures of each arena, the main one first. Each is read when the iterator comes to it.
+///
+/// ```
+/// let system: usize = heapwright::arenas().map(|arena| arena.system).sum();
+/// ```
+pub fn arenas() -> impl Iterator<Item = ArenaStats> {
+    stats::arenas(global::malloc())
+}
+
+/// Walks the heap: calls `visit` with every arena, its runs, and their chunks. Each arena is seen as it is at one moment,
+/// for as long as its walk takes its lock is held, and other threads that need it wait. What is found overwritten ends
+/// the process with the sentence of that misuse.
+///
+/// `visit` must not allocate or free, in this thread or by waiting for another, and must not call
+/// [`stats`] and the like: it runs under the lock. An allocation in it ends the process with one sentence.
+///
+/// ```
+/// use heapwright::{Chunk, ChunkState, Visited};
+///
+/// let mut longest = 0;
+/// heapwright::walk(|visited| {
+///     if let Visited::Chunk(Chunk { size, state: ChunkState::Free, .. }) = visited {
+///         longest = longest.max(size);
+///     }
+/// });
+/// println!("the longest free chunk has {longest} bytes");
+/// ```
+pub fn walk(visit: impl FnMut(Visited)) {
+    global::walk(visit);
 }
 
 /// Gives memory that nobody uses back to the system, all but `pad` bytes at the top of each arena, and returns how many

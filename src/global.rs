@@ -18,7 +18,7 @@
 //!
 //! # Safety
 //!
-//! The slot holds the address of the thread's cache or one of three small numbers. The C library is called only where it
+//! The slot holds the address of the thread's cache or one of a few small numbers. The C library is called only where it
 //! may call back.
 #![allow(unsafe_code)]
 
@@ -30,6 +30,7 @@ use crate::arch;
 use crate::builder::Heapwright;
 use crate::class::Class;
 use crate::environment;
+use crate::fatal::{Misuse, fatal};
 use crate::heap::{HeapTable, TableWords};
 use crate::magazine;
 use crate::malloc::{Contents, Malloc};
@@ -42,6 +43,7 @@ use crate::settings;
 use crate::size::{ALIGNMENT, ChunkSize};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::tcache::CachePtr;
+use crate::walk::{self, Visited};
 
 static TABLE: TableWords = [const { AtomicU64::new(0) }; HEAP_SLOTS / 64];
 static MALLOC: Malloc<Linux> = Malloc::new(Linux::new(), HeapTable::new(&TABLE));
@@ -61,6 +63,8 @@ enum Slot {
     Busy,
     /// It has ended, all but for what the C library still frees.
     Dead,
+    /// It walks the heap, and holds an arena's lock.
+    Walking,
     /// It has a cache, and an arena.
     Live(CachePtr),
 }
@@ -69,6 +73,7 @@ impl Slot {
     const NONE: usize = 0;
     const BUSY: usize = 1;
     const DEAD: usize = 2;
+    const WALKING: usize = 3;
 
     #[inline]
     fn get() -> Self {
@@ -77,6 +82,7 @@ impl Slot {
             Self::NONE => Self::None,
             Self::BUSY => Self::Busy,
             Self::DEAD => Self::Dead,
+            Self::WALKING => Self::Walking,
             // SAFETY: anything else was stored by `set`: the cache that this thread has acquired.
             _ => Self::Live(unsafe { CachePtr::from_address(value) }),
         }
@@ -87,6 +93,7 @@ impl Slot {
             Self::None => ptr::without_provenance_mut(Self::NONE),
             Self::Busy => ptr::without_provenance_mut(Self::BUSY),
             Self::Dead => ptr::without_provenance_mut(Self::DEAD),
+            Self::Walking => ptr::without_provenance_mut(Self::WALKING),
             Self::Live(cache) => cache.address(),
         });
     }
@@ -105,7 +112,11 @@ fn cache() -> Option<CachePtr> {
 #[cold]
 #[inline(never)]
 fn begin_thread(slot: Slot) -> Option<CachePtr> {
-    let Slot::None = slot else { return None };
+    match slot {
+        Slot::None => {}
+        Slot::Walking => fatal(Misuse::WalkReentered, 0),
+        _ => return None,
+    }
     Slot::Busy.set();
     begin_process();
     let cache = if IS_ENVIRONMENT_MISSING.load(Ordering::Relaxed) {
@@ -432,6 +443,20 @@ unsafe impl GlobalAlloc for Heapwright {
     unsafe fn realloc(&self, mem: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         or_null(NonNull::new(mem).and_then(|mem| reallocate(mem, new_size, layout.align())))
     }
+}
+
+/// Walks the heap; see [`walk`](crate::walk()). What the visitor asks of the allocator meanwhile is noticed by the slot.
+pub(crate) fn walk(mut visit: impl FnMut(Visited)) {
+    /// Puts the slot back, also when the visitor does not return.
+    struct Restore(Slot);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            self.0.set();
+        }
+    }
+    let _restore = Restore(Slot::get());
+    Slot::Walking.set();
+    walk::walk(&MALLOC, &mut visit);
 }
 
 /// The parameters, after the environment has been read.

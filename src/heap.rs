@@ -236,7 +236,6 @@ impl HeapPtr {
         self.state().committed
     }
 
-    #[cfg(test)]
     pub(crate) fn reserved(self) -> usize {
         self.header().reserved
     }
@@ -247,6 +246,11 @@ impl HeapPtr {
 
     pub(crate) fn set_fence(mut self, fence: Option<ChunkPtr>) {
         self.change(|header| header.fence = fence);
+    }
+
+    /// Usable bytes that no chunk can have: the header, the arena if it stands here, and what is from the fence on.
+    pub(crate) fn overhead(self) -> usize {
+        self.header().first + self.fence().map_or(0, |fence| self.end().address() - fence.address())
     }
 
     /// How many bytes of chunks could begin at the fence if the whole reservation were committed.

@@ -42,7 +42,7 @@
 //! 4  arena (split, coalesce)        arena::top, arena::runs, arena::check
 //! 5  publish  claim  arenas (choose, fork)  depot (magazines of all threads)
 //! 6  tcache (magazines of one)      malloc, malloc::cached (the allocator over any memory source)
-//! 7  settings  environment  stats  report  builder
+//! 7  settings  environment  stats  walk  report  builder
 //! 8  global (the one static, threads, GlobalAlloc)
 //! 9  figures (what Rust may ask)     c_abi (malloc.h)
 //! ```
@@ -117,6 +117,8 @@ mod span;
 mod stats;
 #[cfg(not(loom))]
 mod tcache;
+#[cfg(not(loom))]
+mod walk;
 
 #[cfg(all(test, not(loom)))]
 mod model;
@@ -124,17 +126,21 @@ mod model;
 mod simulator;
 
 #[cfg(not(loom))]
+pub use arena::ChunkState;
+#[cfg(not(loom))]
 pub use builder::Heapwright;
 #[cfg(all(feature = "std", not(loom)))]
 pub use figures::save_report;
 #[cfg(not(loom))]
-pub use figures::{Report, options, set, stats, trim};
+pub use figures::{Report, arenas, options, set, stats, trim, walk};
 #[cfg(not(loom))]
 pub use options::{Param, SetBy};
 #[cfg(not(loom))]
 pub use settings::{Options, SetError, Setting};
 #[cfg(not(loom))]
-pub use stats::Stats;
+pub use stats::{ArenaStats, Stats};
+#[cfg(not(loom))]
+pub use walk::{Chunk, Heap, Run, Visited};
 
 #[cfg(heapwright_so)]
 mod so {

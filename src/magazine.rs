@@ -23,6 +23,7 @@ use core::ptr::NonNull;
 use crate::fatal::{Misuse, check, fatal};
 use crate::secret;
 use crate::size::ALIGNMENT;
+use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// Bits that no block's address has: the alignment's, and those above user space.
 const IMPOSSIBLE: usize = !((1 << crate::arch::ADDRESS_BITS) - 1) | (ALIGNMENT - 1);
@@ -71,6 +72,13 @@ fn overwritten(mem: NonNull<u8>) -> ! {
     fatal(misuse, mem.addr().get())
 }
 
+/// As [`is_cached`], for a block that may be in another thread's hands at the moment.
+pub(crate) fn is_cached_now(mem: NonNull<u8>) -> bool {
+    // SAFETY: an aligned word of any block; whoever writes it, it is read in one piece.
+    let word = unsafe { word(mem, 1).cast::<AtomicUsize>().as_ref() };
+    word.load(Ordering::Relaxed) == mark(mem)
+}
+
 /// The block is neither cached nor free any more, or is about to go to its arena.
 #[inline]
 pub(crate) fn clear(mem: NonNull<u8>) {
@@ -82,19 +90,26 @@ pub(crate) fn clear(mem: NonNull<u8>) {
 #[derive(Debug, Default)]
 pub(crate) struct Magazine {
     first: Option<NonNull<u8>>,
-    count: u32,
+    /// Written by the owner only, as an atomic, because whoever asks for figures reads it too. Relaxed: a count.
+    count: AtomicU32,
 }
 
 // SAFETY: cached blocks are whoever's the magazine is.
 unsafe impl Send for Magazine {}
 
 impl Magazine {
-    pub(crate) const EMPTY: Self = Self { first: None, count: 0 };
+    #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
+    pub(crate) const EMPTY: Self = Self { first: None, count: AtomicU32::new(0) };
 
     /// How many blocks it holds.
     #[inline]
     pub(crate) fn count(&self) -> usize {
-        self.count as usize
+        self.count.load(Ordering::Relaxed) as usize
+    }
+
+    #[inline]
+    fn set_count(&self, count: usize) {
+        self.count.store(count as u32, Ordering::Relaxed);
     }
 
     #[inline]
@@ -109,7 +124,7 @@ impl Magazine {
         store(mem, 0, self.first.map_or(0, |first| first.addr().get()) ^ mask(mem));
         store(mem, 1, mark(mem));
         self.first = Some(mem);
-        self.count += 1;
+        self.set_count(self.count() + 1);
     }
 
     /// Takes a block out, cleared; an overwritten link ends the process.
@@ -121,7 +136,7 @@ impl Magazine {
             overwritten(mem);
         }
         self.first = NonNull::new(mem.as_ptr().with_addr(next));
-        self.count -= 1;
+        self.set_count(self.count() - 1);
         clear(mem);
         Some(mem)
     }
@@ -129,7 +144,17 @@ impl Magazine {
     /// Takes everything.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
-        core::mem::take(self)
+        let count = AtomicU32::new(self.count() as u32);
+        self.set_count(0);
+        Self { first: self.first.take(), count }
+    }
+
+    /// Becomes `other`, which an empty magazine can.
+    #[inline]
+    pub(crate) fn refill(&mut self, other: Self) {
+        debug_assert!(self.is_empty());
+        self.first = other.first;
+        self.set_count(other.count());
     }
 
     /// A magazine that another process's thread may have been busy with: as much of it as is beyond doubt, but at most
@@ -156,6 +181,7 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
+    #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
     pub(crate) const EMPTY: Self = Self { top: Magazine::EMPTY };
 
     pub(crate) fn push(&mut self, magazine: Magazine) {
@@ -173,8 +199,10 @@ impl Stack {
         let address = below & ((1 << COUNT_SHIFT) - 1);
         check!(address & IMPOSSIBLE == 0, CachedLinkOverwritten, first.addr().get());
         store(first, 2, 0);
-        self.top =
-            Magazine { first: NonNull::new(first.as_ptr().with_addr(address)), count: (below >> COUNT_SHIFT) as u32 };
+        self.top = Magazine {
+            first: NonNull::new(first.as_ptr().with_addr(address)),
+            count: AtomicU32::new((below >> COUNT_SHIFT) as u32),
+        };
         Some(magazine)
     }
 }
@@ -252,7 +280,7 @@ mod tests {
         let mems = mems(&mut blocks);
         let mut magazine = Magazine::EMPTY;
         mems.iter().for_each(|&mem| magazine.push(mem));
-        magazine.count = 77;
+        magazine.set_count(77);
         clear(mems[1]);
         assert_eq!(magazine.recovered(64).count(), 2);
     }

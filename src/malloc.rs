@@ -23,9 +23,7 @@ mod cached;
 
 use core::ptr::NonNull;
 
-#[cfg(test)]
-use crate::arena::ChunkState;
-use crate::arena::{ArenaStats, Block};
+use crate::arena::{ArenaFigures, Block};
 use crate::arenas::{ArenaCell, Arenas};
 use crate::chunk::{ChunkPtr, MEM_OFFSET, Owner};
 use crate::depot::Depot;
@@ -360,29 +358,21 @@ impl<O: Os> Malloc<O> {
     /// Usable bytes that all arenas have from the system.
     fn system(&self) -> usize {
         let mut system = 0;
-        self.for_each_arena(|_, stats| system += stats.counts.system);
+        self.for_each_arena(|_, figures| system += figures.counts.system);
         system
     }
 
     /// Calls `visit` with the figures of every arena, the main one first.
-    pub(crate) fn for_each_arena(&self, mut visit: impl FnMut(&ArenaCell, ArenaStats)) {
+    pub(crate) fn for_each_arena(&self, mut visit: impl FnMut(&ArenaCell, ArenaFigures)) {
         for cell in self.arenas.iter() {
-            let stats = cell.lock().stats();
-            visit(cell, stats);
+            let figures = cell.lock().figures();
+            visit(cell, figures);
         }
     }
 
     /// The figures of the mapped blocks.
     pub(crate) fn mapped_stats(&self) -> MappedStats {
         self.mapped.stats()
-    }
-
-    /// Calls `visit` with every chunk of every arena, under its arena's lock: `visit` must not allocate.
-    #[cfg(test)]
-    pub(crate) fn for_each_chunk(&self, mut visit: impl FnMut(NonNull<u8>, ChunkSize, ChunkState)) {
-        for cell in self.arenas.iter() {
-            cell.lock().for_each_chunk(&mut |chunk, size, state| visit(chunk.mem(), size, state));
-        }
     }
 }
 

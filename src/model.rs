@@ -11,6 +11,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
+use crate::arena::ChunkState;
 use crate::class::Class;
 use crate::heap::HeapTable;
 use crate::malloc::{Contents, Malloc};
@@ -19,6 +20,7 @@ use crate::os::Os;
 use crate::os::fake::{Call, FakeOs, Refuse};
 use crate::sync::atomic::AtomicU64;
 use crate::tcache::{CachePtr, ThreadCache};
+use crate::walk::{self, Chunk, Visited};
 
 /// One thing that a program, or somebody else in the process, does.
 #[derive(Clone, Debug)]
@@ -320,15 +322,31 @@ impl Model {
 
     /// Walks every arena, and compares what the walk finds with what the allocator counts.
     fn assert_consistent(&self) {
-        let mut in_use = 0;
         for cell in self.malloc.arenas.iter() {
             cell.lock().assert_consistent(&self.malloc.source);
         }
-        self.malloc.for_each_chunk(|_, _, state| in_use += usize::from(state == crate::arena::ChunkState::InUse));
-        let mapped = self.malloc.mapped_stats().count;
+        let (mut in_use, mut marked, mut bytes, mut cached_bytes) = (0, 0, 0, 0);
+        walk::walk(self.malloc, &mut |visited| match visited {
+            Visited::Chunk(Chunk { size, state: ChunkState::InUse, .. }) => {
+                (in_use, bytes) = (in_use + 1, bytes + size)
+            }
+            Visited::Chunk(Chunk { size, state: ChunkState::Cached, .. }) => {
+                (marked, bytes, cached_bytes) = (marked + 1, bytes + size, cached_bytes + size);
+            }
+            _ => {}
+        });
+        let stats = crate::stats::collect(self.malloc);
         let cached = self.malloc.caches.count();
         let waiting = self.malloc.depot_count();
-        assert_eq!(in_use + mapped, self.blocks.len() + cached + waiting, "I10: every chunk in use is somebody's");
+        assert_eq!(in_use + stats.mapped_chunks, self.blocks.len(), "I10: every chunk in use is the program's");
+        assert_eq!(marked, cached + waiting, "I10: and every cached one is in a cache or in the depot");
+        assert_eq!(bytes + stats.overhead, stats.in_use, "I17: figures are what a walk finds: {stats:?}");
+        assert_eq!(
+            stats.in_use + stats.mapped_chunk_bytes,
+            stats.allocated + stats.cached + stats.depot + stats.overhead
+        );
+        let longer = cached_bytes - stats.cached - stats.depot;
+        assert!(longer <= 16 * marked, "I17: a cached chunk is {longer} bytes longer than its class: {stats:?}");
         if self.caching == Caching::Off {
             assert_eq!(cached + waiting, 0, "I11: nothing is cached that must not be");
         }
@@ -346,7 +364,7 @@ impl Model {
         }
         self.assert_consistent();
         let stats = crate::stats::collect(self.malloc);
-        assert_eq!((stats.mapped_blocks, stats.mapped), (0, 0));
+        assert_eq!((stats.mapped_chunks, stats.mapped_chunk_bytes), (0, 0));
         assert!(stats.heaps <= stats.arenas * 2, "{} heaps kept by {} arenas", stats.heaps, stats.arenas);
         // What remains: two pages of each cache, up to three of each heap that is kept, and as many of the break.
         if !self.has_foreign {

@@ -5,7 +5,7 @@
 
 use core::fmt::{self, Write};
 
-use crate::arena::ArenaStats;
+use crate::arena::ArenaFigures;
 use crate::arenas::ArenaCell;
 use crate::malloc::Malloc;
 use crate::os::Os;
@@ -18,7 +18,7 @@ pub(crate) fn lines<O: Os>(malloc: &Malloc<O>, out: &mut impl Write) -> fmt::Res
     let mut number = 0;
     malloc.for_each_arena(|_, arena| {
         if result.is_ok() {
-            let in_use = arena.counts.system - arena.free_bytes - arena.top;
+            let in_use = arena.in_use() + arena.overhead;
             result = write!(
                 out,
                 "Arena {number}:\nsystem bytes     = {:>10}\nin use bytes     = {in_use:>10}\n",
@@ -33,10 +33,10 @@ pub(crate) fn lines<O: Os>(malloc: &Malloc<O>, out: &mut impl Write) -> fmt::Res
         out,
         "Total (incl. mmap):\nsystem bytes     = {:>10}\nin use bytes     = {:>10}\n\
          max mmap regions = {:>10}\nmax mmap bytes   = {:>10}\n",
-        total.system + total.mapped,
-        total.in_use + total.mapped,
-        total.most_mapped_blocks,
-        total.most_mapped
+        total.system + total.mapped_chunk_bytes,
+        total.in_use + total.mapped_chunk_bytes,
+        total.most_mapped_chunks,
+        total.most_mapped_chunk_bytes
     )
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn xml<O: Os>(malloc: &Malloc<O>, out: &mut impl Write) -> fmt::Resul
     result?;
     let total = stats::collect(malloc);
     writeln!(out, "<total type=\"rest\" count=\"{}\" size=\"{}\"/>", total.free_chunks, total.free)?;
-    writeln!(out, "<total type=\"mmap\" count=\"{}\" size=\"{}\"/>", total.mapped_blocks, total.mapped)?;
+    writeln!(out, "<total type=\"mmap\" count=\"{}\" size=\"{}\"/>", total.mapped_chunks, total.mapped_chunk_bytes)?;
     writeln!(out, "<system type=\"current\" size=\"{}\"/>", total.system)?;
     writeln!(out, "<system type=\"max\" size=\"{}\"/>", total.most_system)?;
     writeln!(out, "<aspace type=\"total\" size=\"{}\"/>", total.system)?;
@@ -62,7 +62,7 @@ pub(crate) fn xml<O: Os>(malloc: &Malloc<O>, out: &mut impl Write) -> fmt::Resul
     out.write_str("</malloc>\n")
 }
 
-fn heap_xml(out: &mut impl Write, number: usize, cell: &ArenaCell, arena: &ArenaStats) -> fmt::Result {
+fn heap_xml(out: &mut impl Write, number: usize, cell: &ArenaCell, arena: &ArenaFigures) -> fmt::Result {
     writeln!(out, "<heap nr=\"{number}\">\n<sizes>")?;
     // Counted under the lock, written after it: a writer may allocate.
     let sizes = cell.lock().sizes();

@@ -61,7 +61,8 @@ impl Shelf {
 #[derive(Debug)]
 pub(crate) struct ThreadCache {
     shelves: [Shelf; CLASSES],
-    arena: &'static ArenaCell,
+    /// Written by the owner only; figures read it.
+    arena: AtomicPtr<ArenaCell>,
     /// Bytes of all spare magazines.
     spare_bytes: usize,
     /// Which limits the capacities are of.
@@ -73,17 +74,19 @@ pub(crate) struct ThreadCache {
 
 impl ThreadCache {
     fn new(arena: &'static ArenaCell) -> Self {
+        let arena = AtomicPtr::new(core::ptr::from_ref(arena).cast_mut());
         Self { shelves: [const { Shelf::EMPTY }; CLASSES], arena, spare_bytes: 0, limits: 0, _shared: PhantomPinned }
     }
 
     /// The thread's arena.
     #[inline]
     pub(crate) fn arena(&self) -> &'static ArenaCell {
-        self.arena
+        // SAFETY: stored from a reference that lasts for ever. Relaxed: by this thread.
+        unsafe { &*self.arena.load(Ordering::Relaxed) }
     }
 
     pub(crate) fn set_arena(&mut self, arena: &'static ArenaCell) {
-        self.arena = arena;
+        self.arena.store(core::ptr::from_ref(arena).cast_mut(), Ordering::Relaxed);
     }
 
     /// Lets a class keep up to `blocks` blocks of requests up to `bytes`; 0 of either keeps none.
@@ -142,15 +145,14 @@ impl ThreadCache {
             return false;
         }
         let bytes = shelf.spare.count() * class.chunk().get();
-        shelf.loaded = shelf.spare.take();
+        shelf.loaded.refill(shelf.spare.take());
         self.spare_bytes -= bytes;
         true
     }
 
     /// The loaded magazine is empty: this one takes its place.
     pub(crate) fn load(&mut self, class: Class, magazine: Magazine) {
-        debug_assert!(self.shelf(class).loaded.is_empty());
-        self.shelf(class).loaded = magazine;
+        self.shelf(class).loaded.refill(magazine);
     }
 
     /// How many chunks to ask an arena for: twice as many as the last time, up to a magazine.
@@ -173,7 +175,7 @@ impl ThreadCache {
         if old.is_empty() && left + bytes > SPARE_BYTES {
             return full;
         }
-        shelf.spare = full;
+        shelf.spare.refill(full);
         self.spare_bytes = left + bytes;
         old
     }
@@ -195,8 +197,9 @@ impl ThreadCache {
         for class in Class::all() {
             let shelf = self.shelf(class);
             let most = class.magazine();
-            shelf.loaded = shelf.loaded.recovered(most);
-            shelf.spare = shelf.spare.recovered(most);
+            let (loaded, spare) = (shelf.loaded.recovered(most), shelf.spare.recovered(most));
+            shelf.loaded.refill(loaded);
+            shelf.spare.refill(spare);
             self.spare_bytes += self.shelves[class.index()].spare.count() * class.chunk().get();
         }
     }
@@ -327,6 +330,33 @@ impl Caches {
                 capacity.store(0, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Calls `visit` with the arena of each cache that is in use, `None` for one that waits for a thread, and the bytes in
+    /// it. Counts are read while their owners go on: exact once those rest.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(Option<&'static ArenaCell>, usize)) {
+        for cell in self.published.iter() {
+            let cache = cell.cache.get();
+            let bytes = Class::all()
+                .map(|class| {
+                    // SAFETY: the cell lives for ever; of what its owner may be busy with only atomics are read.
+                    let (loaded, spare) = unsafe {
+                        let shelf = &raw const (*cache).shelves[class.index()];
+                        (&(*shelf).loaded, &(*shelf).spare)
+                    };
+                    (loaded.count() + spare.count()) * class.chunk().get()
+                })
+                .sum();
+            // SAFETY: as above; the pointer was stored from a reference that lasts for ever.
+            let arena = unsafe { &*(*cache).arena.load(Ordering::Relaxed) };
+            visit(cell.owner.is_taken().then_some(arena), bytes);
+        }
+    }
+
+    /// Bytes of the mappings that caches lie in.
+    pub(crate) fn metadata<O: Os>(&self, os: &O) -> usize {
+        let len = round_up(size_of::<CacheCell>(), os.page_len()).unwrap_or(0);
+        self.published.iter().count() * len
     }
 
     /// How many caches there are.

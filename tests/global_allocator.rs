@@ -215,7 +215,7 @@ fn the_figures_add_up() {
     let block = vec![1u8; 1 << 20];
     let stats = heapwright::stats();
     assert_eq!(stats.in_use + stats.free + stats.top, stats.system);
-    assert!(stats.arenas >= 1 && stats.mapped_blocks <= stats.most_mapped_blocks);
+    assert!(stats.arenas >= 1 && stats.mapped_chunks <= stats.most_mapped_chunks);
     drop(block);
     let path = std::env::temp_dir().join(format!("heapwright-report-{}.xml", std::process::id()));
     heapwright::save_report(&path).expect("the temporary folder can be written");

@@ -96,8 +96,8 @@ impl Reading {
             block,
             brk: current_break(),
             top: stats.main_top,
-            mapped_blocks: stats.mapped_blocks,
-            mapped: stats.mapped,
+            mapped_blocks: stats.mapped_chunks,
+            mapped: stats.mapped_chunk_bytes,
             maps: digest_of_maps(),
         }
     }

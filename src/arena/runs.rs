@@ -92,6 +92,7 @@ impl Arena {
             None if is_top => top_len,
             None => 0,
         };
+        let before = brk.end_address();
         let Some(growth) = brk.grow(source, have, need, pad) else { return false };
         let (fence, end) = (brk.fence(), brk.end_address());
         match growth {
@@ -105,10 +106,9 @@ impl Arena {
             Growth::NewRun { start, len, clean } => {
                 self.count_growth(len);
                 self.retire_top::<O>();
-                if let Some(fence) = self.break_fence() {
-                    fence.set_following_run(start);
+                if let Backing::Break(brk) = &mut self.backing {
+                    brk.close_run(before, start);
                 }
-                self.set_break_fence(None);
                 self.top.set(start, ChunkSize::exact(len), Owner::Main, clean);
             }
         }
