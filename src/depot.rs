@@ -5,25 +5,72 @@
 //! has a lock and a stack of its own. The magazines are linked through their own first blocks, so that the depot needs no
 //! memory however much it holds.
 //!
-//! What it holds is bounded: by 1 MiB, whatever the process has. Blocks that wait here cannot be joined with their
-//! neighbours, and where sizes drift that is dear: with a bound of a sixteenth of the heap the key-value scenario (96 MiB
-//! live) peaked at 2.72 times the live bytes, with 1 MiB at 1.99. A magazine that does not fit goes to the arenas. A depot
-//! lock and an arena's are never held together.
+//! What it holds is bounded, because blocks that wait here cannot be joined with their neighbours, and where sizes drift
+//! that is dear: with a bound of a sixteenth of the heap the key-value scenario (96 MiB live) peaked at 2.72 times the
+//! live bytes, with 1 MiB at 1.99. But a program that builds and drops one generation of small blocks after another wants
+//! all of them kept. So all classes share 1 MiB, and each may *earn* more: a magazine that was sent to the arenas because
+//! the depot was full, and then missed, earns its class room for one more. What is kept and not asked for earns nothing,
+//! and when the depot is emptied every class loses half of what it had earned:
+//!
+//! ```text
+//!   put, full            --> to the arenas, and noted as sent away
+//!   take, nothing there  --> a magazine that was sent away would have served: room for one more
+//!   emptied              --> half of the room
+//! ```
+//!
+//! A magazine that does not fit goes to the arenas. A depot lock and an arena's are never held together.
 
 use crate::class::{CLASSES, Class};
 use crate::magazine::{Magazine, Stack};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// What the depot may hold, in bytes.
-const BOUND: usize = 1 << 20;
+/// What all classes share, in bytes.
+const SHARED: usize = 1 << 20;
+/// What the depot may hold at most, with all that was earned, in bytes.
+const MOST: usize = 16 << 20;
+/// Blocks of a class that are missed in a row when one generation is followed by another, and hardly ever where blocks are
+/// replaced at random.
+const GENERATION: usize = 1024;
+/// Half of what was sent away is forgotten when the depot has been offered as many bytes since: it has been of use
+/// elsewhere.
+const FORGOTTEN: usize = 2 * MOST;
+
+/// The magazines of one class.
+#[derive(Debug)]
+struct Store {
+    stack: Stack,
+    /// Bytes of its blocks, and those that it may hold when what is shared is used up.
+    bytes: usize,
+    earned: usize,
+    /// Magazines that were sent to the arenas and have not been missed yet.
+    sent_away: usize,
+    /// What the depot had been offered in all when these were last looked through.
+    since: usize,
+    /// Blocks missed in a row, no magazine coming in between.
+    missed: usize,
+}
+
+impl Store {
+    const EMPTY: Self = Self { stack: Stack::EMPTY, bytes: 0, earned: 0, sent_away: 0, since: 0, missed: 0 };
+
+    fn forget(&mut self, offered: usize) {
+        let times = offered.wrapping_sub(self.since) / FORGOTTEN;
+        if times > 0 {
+            self.sent_away = self.sent_away.checked_shr(times as u32).unwrap_or(0);
+            self.since = offered;
+        }
+    }
+}
 
 /// The magazines of every class.
 #[derive(Debug)]
 pub(crate) struct Depot {
-    stacks: [Mutex<Stack>; CLASSES],
+    stores: [Mutex<Store>; CLASSES],
     /// Bytes of all blocks here. Relaxed: a bound that may be missed by a magazine or two.
     bytes: AtomicUsize,
+    /// Bytes that it has ever been offered: its clock.
+    offered: AtomicUsize,
 }
 
 fn bytes_of(class: Class, magazine: &Magazine) -> usize {
@@ -32,7 +79,8 @@ fn bytes_of(class: Class, magazine: &Magazine) -> usize {
 
 impl Depot {
     pub(crate) const fn new() -> Self {
-        Self { stacks: [const { <Mutex<Stack>>::new(Stack::EMPTY) }; CLASSES], bytes: AtomicUsize::new(0) }
+        let stores = [const { <Mutex<Store>>::new(Store::EMPTY) }; CLASSES];
+        Self { stores, bytes: AtomicUsize::new(0), offered: AtomicUsize::new(0) }
     }
 
     /// Bytes of all blocks here.
@@ -40,48 +88,163 @@ impl Depot {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Keeps a magazine, or hands it back when the depot is full.
+    /// Keeps a magazine, or hands it back when there is no room for it.
     pub(crate) fn put(&self, class: Class, magazine: Magazine) -> Option<Magazine> {
         let bytes = bytes_of(class, &magazine);
-        if self.bytes() + bytes > BOUND {
+        let all = self.bytes() + bytes;
+        let offered = self.offered.fetch_add(bytes, Ordering::Relaxed);
+        let mut store = self.stores[class.index()].lock();
+        store.missed = 0;
+        let has_room = all <= SHARED || all <= MOST && store.bytes + bytes <= store.earned;
+        if !has_room {
+            store.forget(offered);
+            store.sent_away += 1;
             return Some(magazine);
         }
+        store.bytes += bytes;
+        store.stack.push(magazine);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.stacks[class.index()].lock().push(magazine);
         None
     }
 
     /// Takes the magazine of `class` that was put here last.
     pub(crate) fn take(&self, class: Class) -> Option<Magazine> {
-        if self.bytes() == 0 {
-            return None;
+        let mut store = self.stores[class.index()].lock();
+        let magazine = self.take_from(&mut store, class);
+        if magazine.is_none() && store.sent_away > 0 {
+            self.note_missed(&mut store, class);
         }
-        let magazine = self.stacks[class.index()].lock().pop()?;
-        self.bytes.fetch_sub(bytes_of(class, &magazine), Ordering::Relaxed);
+        magazine
+    }
+
+    /// A magazine is missed that was sent away.
+    fn note_missed(&self, store: &mut Store, class: Class) {
+        store.forget(self.offered.load(Ordering::Relaxed));
+        if store.sent_away == 0 {
+            return;
+        }
+        store.sent_away -= 1;
+        let missed = store.missed + class.magazine();
+        let earned = match missed {
+            ..GENERATION => 0,
+            _ if store.missed < GENERATION => missed,
+            _ => class.magazine(),
+        };
+        store.missed = missed;
+        store.earned = (store.earned + earned * class.chunk().get()).min(MOST);
+    }
+
+    fn take_from(&self, store: &mut Store, class: Class) -> Option<Magazine> {
+        let magazine = store.stack.pop()?;
+        let bytes = bytes_of(class, &magazine);
+        store.bytes -= bytes;
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         Some(magazine)
+    }
+
+    /// Calls `each` with every magazine, none of which is here any more then. What was earned is halved.
+    pub(crate) fn drain(&self, mut each: impl FnMut(Class, Magazine)) {
+        for class in Class::all() {
+            let store = &self.stores[class.index()];
+            let mut left = {
+                let mut store = store.lock();
+                store.earned /= 2;
+                store.sent_away = 0;
+                store.bytes
+            };
+            // One at a time, so that the child of a fork in another thread finds the others here. What is put meanwhile
+            // stays.
+            while left > 0 {
+                let magazine = self.take_from(&mut store.lock(), class);
+                let Some(magazine) = magazine else { break };
+                left = left.saturating_sub(bytes_of(class, &magazine));
+                each(class, magazine);
+            }
+        }
     }
 
     /// How many blocks are here.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
-        self.stacks.iter().map(|stack| stack.lock().count()).sum()
+        self.stores.iter().map(|store| store.lock().stack.count()).sum()
     }
 
     /// Before a fork: takes every lock.
     #[allow(unsafe_code)]
     pub(crate) fn begin_fork(&self) {
-        for stack in &self.stacks {
+        for store in &self.stores {
             // SAFETY: the raw lock is released by `end_fork`.
-            unsafe { stack.raw() }.lock_for_fork();
+            unsafe { store.raw() }.lock_for_fork();
         }
     }
 
     /// After a fork, in the parent or in the child.
     #[allow(unsafe_code)]
     pub(crate) fn end_fork(&self) {
-        for stack in &self.stacks {
+        for store in &self.stores {
             // SAFETY: taken by `begin_fork` in this thread, or in the one that this is a copy of.
-            unsafe { stack.raw() }.release_after_fork();
+            unsafe { store.raw() }.release_after_fork();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ptr::NonNull;
+    use std::boxed::Box;
+
+    fn class() -> Class {
+        Class::of_request(120).expect("a small request")
+    }
+
+    /// A full magazine of blocks that live for ever.
+    fn full() -> Magazine {
+        let mut magazine = Magazine::EMPTY;
+        let blocks: &'static mut [[u128; 8]] = Box::leak(std::vec![[0u128; 8]; class().magazine()].into_boxed_slice());
+        blocks.iter_mut().for_each(|block| magazine.push(NonNull::from(block).cast()));
+        magazine
+    }
+
+    /// Puts `count` magazines; how many stayed.
+    fn put(depot: &Depot, count: usize) -> usize {
+        (0..count).filter(|_| depot.put(class(), full()).is_none()).count()
+    }
+
+    /// Takes `count` magazines; how many were there.
+    fn take(depot: &Depot, count: usize) -> usize {
+        (0..count).filter(|_| depot.take(class()).is_some()).count()
+    }
+
+    #[test]
+    fn a_generation_that_was_sent_away_and_missed_is_kept_the_next_time() {
+        let depot = Depot::new();
+        let shared = SHARED / (class().chunk().get() * class().magazine());
+        assert_eq!(put(&depot, 3 * shared), shared, "no more than is shared");
+        assert_eq!(take(&depot, 3 * shared), shared);
+        assert_eq!(put(&depot, 3 * shared), 2 * shared, "what was missed, and not once more what is shared");
+        assert_eq!(take(&depot, 3 * shared), 2 * shared);
+        assert_eq!(put(&depot, 3 * shared), 3 * shared);
+    }
+
+    #[test]
+    fn what_is_kept_and_not_asked_for_earns_nothing() {
+        let depot = Depot::new();
+        let shared = put(&depot, 1000);
+        assert!(shared < 1000);
+        assert_eq!(take(&depot, 1), 1);
+        assert_eq!(put(&depot, 1000), 1);
+    }
+
+    #[test]
+    fn room_is_halved_when_the_depot_is_emptied() {
+        let depot = Depot::new();
+        let shared = put(&depot, 1000);
+        assert_eq!(take(&depot, 5 * shared), shared);
+        assert_eq!(put(&depot, 1000), 4 * shared);
+        let mut drained = 0;
+        depot.drain(|_, magazine| drained += usize::from(!magazine.is_empty()));
+        assert_eq!((drained, depot.bytes(), depot.count()), (4 * shared, 0, 0));
+        assert_eq!(put(&depot, 1000), 2 * shared);
     }
 }

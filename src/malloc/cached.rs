@@ -311,11 +311,7 @@ impl<O: Os> Malloc<O> {
     }
 
     pub(super) fn empty_depot(&self) {
-        for class in Class::all() {
-            while let Some(magazine) = self.depot.take(class) {
-                self.flush(magazine);
-            }
-        }
+        self.depot.drain(|_, magazine| self.flush(magazine));
     }
 
     /// Blocks that wait in the depot.
