@@ -1,0 +1,390 @@
+// Threads, forks and signals in numbers, and what the abort path needs: one mode a run.
+//
+//     lives MODE [number]
+//
+// "done" on stdout, or "FAIL mode: line: what" and status 1. The abort modes must end in an abort.
+#include "check.h"
+#include <dlfcn.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+
+extern char **environ;
+static int number;
+
+static void *opaque(void *p) { void *volatile v = p; return v; }
+
+static void some_blocks(uint64_t seed, int count) {
+    void *held[24] = {0};
+    for (int i = 0; i < count; i++) {
+        int at = random_step(&seed) % LEN(held);
+        free(held[at]);
+        size_t len = 1 + random_step(&seed) % (i % 50 ? 700 : 90000);
+        EXPECT((held[at] = malloc(len)) != NULL);
+        memset(held[at], i, len < 200 ? len : 200);
+    }
+    for (size_t i = 0; i < LEN(held); i++) free(held[i]);
+}
+
+// ---------------------------------------------------------------- threads in numbers
+
+static void *live_shortly(void *at) {
+    some_blocks((uintptr_t)at + 1, 30);
+    return malloc(100);
+}
+
+static void threads_one_by_one(size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        pthread_t thread;
+        void *left;
+        EXPECT(!pthread_create(&thread, NULL, live_shortly, (void *)i));
+        EXPECT(!pthread_join(thread, &left));
+        free(left);
+    }
+}
+
+// Resident memory grows by no more than a MiB however many threads come and go.
+static void many_short_threads(void) {
+    threads_one_by_one(500);
+    size_t before = resident();
+    threads_one_by_one(number);
+    EXPECT(resident() <= before + M);
+}
+
+static pthread_key_t keys[4], late;
+static void allocate_again(void *value) {
+    free(value);
+    free(malloc(500));
+    // One more round of destructors, which frees what is set here.
+    static _Thread_local int calls;
+    if (calls++ == 0) pthread_setspecific(late, malloc(40));
+}
+static void *live_with_destructors(void *at) {
+    for (int i = 0; i < 4; i++) pthread_setspecific(keys[i], malloc(64 + i));
+    some_blocks((uintptr_t)at + 1, 20);
+    return NULL;
+}
+static void destructors(size_t count) {
+    for (size_t i = 0; i < count; i += 4) {
+        pthread_t thread[4];
+        for (int j = 0; j < 4; j++) EXPECT(!pthread_create(&thread[j], NULL, live_with_destructors, (void *)(i + j)));
+        for (int j = 0; j < 4; j++) EXPECT(!pthread_join(thread[j], NULL));
+    }
+}
+static void many_destructors(void) {
+    for (int i = 0; i < 4; i++) EXPECT(!pthread_key_create(&keys[i], allocate_again));
+    EXPECT(!pthread_key_create(&late, free));
+    destructors(400);
+    malloc_trim(0);
+    size_t before = resident();
+    destructors(number);
+    malloc_trim(0);
+    EXPECT(resident() <= before + 256 * K);
+}
+
+static void *cancelled(void *at) {
+    (void)at;
+    for (uint64_t seed = 5;; seed++) {
+        some_blocks(seed, 20);
+        pthread_testcancel();
+    }
+    return NULL;
+}
+static void *cancelled_at_once(void *at) {
+    // Asynchronous cancellation is for code that allocates nothing; around it malloc must go on.
+    (void)at;
+    free(malloc(1000));
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+    for (;;) sched_yield();
+    return NULL;
+}
+static void cancellation(void) {
+    for (int i = 0; i < number; i++) {
+        pthread_t thread[2];
+        EXPECT(!pthread_create(&thread[0], NULL, cancelled, NULL) && !pthread_create(&thread[1], NULL, cancelled_at_once, NULL));
+        some_blocks(i, 100);
+        for (int j = 0; j < 2; j++) EXPECT(!pthread_cancel(thread[j]) && !pthread_join(thread[j], NULL));
+    }
+}
+
+static void *on_a_small_stack(void *at) {
+    some_blocks((uintptr_t)at + 3, 400);
+    malloc_trim(0);
+    free(realloc(realloc(malloc(10), 100000), 500000));
+    return NULL;
+}
+static void small_stack(void) {
+    // The C library's least is 16 KiB; its own frames take some of that.
+    pthread_attr_t attr;
+    EXPECT(!pthread_attr_init(&attr) && !pthread_attr_setstacksize(&attr, number * K));
+    for (int i = 0; i < 20; i++) {
+        pthread_t thread;
+        EXPECT(!pthread_create(&thread, &attr, on_a_small_stack, (void *)(uintptr_t)i) && !pthread_join(thread, NULL));
+    }
+}
+
+// ---------------------------------------------------------------- forks
+
+static _Atomic(bool) stop;
+static void *busy(void *at) {
+    for (uint64_t seed = (uintptr_t)at + 1; !stop; seed++) some_blocks(seed, 50);
+    return NULL;
+}
+static pthread_t crowd[4];
+static void start_crowd(void) {
+    for (size_t i = 0; i < LEN(crowd); i++) EXPECT(!pthread_create(&crowd[i], NULL, busy, (void *)(i * 31)));
+}
+static void end_crowd(void) {
+    stop = true;
+    for (size_t i = 0; i < LEN(crowd); i++) EXPECT(!pthread_join(crowd[i], NULL));
+}
+static void expect_end(pid_t child) {
+    int status;
+    EXPECT(child > 0 && waitpid(child, &status, 0) == child);
+    if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+        say("FAIL %s: a child ended with status %#x\n", running, status);
+        _exit(1);
+    }
+}
+static void be_a_child(int depth) {
+    alarm(20);
+    some_blocks(depth + 77, 200);
+    threads_one_by_one(2);
+    // The child's child, and so on down: each waits for its own.
+    for (; depth > 0; depth--) {
+        pid_t child = fork();
+        if (child != 0) {
+            expect_end(child);
+            break;
+        }
+        some_blocks(depth, 100);
+    }
+    malloc_trim(0);
+    _exit(0);
+}
+static void *forks(void *at) {
+    for (int i = 0; i < number; i++) {
+        pid_t child = fork();
+        if (child == 0) be_a_child(i % 3);
+        expect_end(child);
+        some_blocks((uintptr_t)at, 50);
+    }
+    return NULL;
+}
+// Several threads fork at the same time, and the children fork again.
+static void concurrent_forks(void) {
+    start_crowd();
+    pthread_t forking[3];
+    for (size_t i = 0; i < LEN(forking); i++) EXPECT(!pthread_create(&forking[i], NULL, forks, (void *)(i + 1)));
+    for (size_t i = 0; i < LEN(forking); i++) EXPECT(!pthread_join(forking[i], NULL));
+    end_crowd();
+}
+
+static void *slot_in_handler;
+static void in_handler(void) {
+    free(slot_in_handler);
+    slot_in_handler = malloc(3000);
+    free(malloc(100));
+    free(malloc(300000));
+}
+// Registered before anything else has run, so before the allocator's own.
+static void register_early(int argc, char **argv, char **env) {
+    (void)argc; (void)argv; (void)env;
+    pthread_atfork(in_handler, in_handler, in_handler);
+}
+__attribute__((section(".preinit_array"), used)) static void (*early)(int, char **, char **) = register_early;
+static void handlers_in_preinit(void) {
+    pthread_atfork(in_handler, in_handler, in_handler);
+    start_crowd();
+    for (int i = 0; i < number; i++) {
+        pid_t child = fork();
+        if (child == 0) be_a_child(1);
+        expect_end(child);
+    }
+    end_crowd();
+}
+
+static void vforks(void) {
+    start_crowd();
+    char *args[] = {"true", NULL};
+    for (int i = 0; i < number; i++) {
+        pid_t child = vfork();
+        if (child == 0) {
+            execve("/bin/true", args, environ);
+            _exit(9);
+        }
+        expect_end(child);
+        EXPECT(!posix_spawn(&child, "/bin/true", NULL, NULL, args, environ));
+        expect_end(child);
+        EXPECT(!system("true"));
+    }
+    end_crowd();
+}
+
+// ---------------------------------------------------------------- signals
+
+static _Atomic(long) ticks;
+static void tick(int signal) { (void)signal; ticks++; }
+static void signal_storm(void) {
+    struct sigaction action = {.sa_handler = tick, .sa_flags = SA_RESTART};
+    struct itimerval every = {{0, 200}, {0, 200}};
+    EXPECT(!sigaction(SIGALRM, &action, NULL) && !setitimer(ITIMER_REAL, &every, NULL));
+    start_crowd();
+    time_t end = time(NULL) + number;
+    for (uint64_t seed = 1; time(NULL) < end; seed++) some_blocks(seed, 500);
+    end_crowd();
+    memset(&every, 0, sizeof every);
+    setitimer(ITIMER_REAL, &every, NULL);
+    EXPECT(ticks > 100);
+}
+
+static void *alternate_stack(void *at) {
+    (void)at;
+    // The handler's stack is a block of the heap.
+    stack_t mine = {.ss_sp = malloc(64 * K), .ss_size = 64 * K};
+    EXPECT(!sigaltstack(&mine, NULL));
+    for (int i = 0; i < 200; i++) {
+        pthread_kill(pthread_self(), SIGUSR1);
+        some_blocks(i, 20);
+    }
+    mine.ss_flags = SS_DISABLE;
+    EXPECT(!sigaltstack(&mine, NULL));
+    free(mine.ss_sp);
+    return NULL;
+}
+static void sigaltstacks(void) {
+    struct sigaction action = {.sa_handler = tick, .sa_flags = SA_ONSTACK};
+    EXPECT(!sigaction(SIGUSR1, &action, NULL));
+    pthread_t thread[4];
+    for (int i = 0; i < 4; i++) EXPECT(!pthread_create(&thread[i], NULL, alternate_stack, NULL));
+    for (int i = 0; i < 4; i++) EXPECT(!pthread_join(thread[i], NULL));
+    EXPECT(ticks == 800);
+}
+
+// ---------------------------------------------------------------- memory
+
+static void many_mappings(void) {
+    // More blocks of more than the threshold than the system lets a process have mappings.
+    enum { COUNT = 80000 };
+    static void *block[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        EXPECT((block[i] = malloc(135 * K)) != NULL);
+        *(int *)block[i] = i;
+    }
+    for (int i = 0; i < COUNT; i++) {
+        EXPECT(*(int *)block[i] == i);
+        free(block[i]);
+    }
+    some_blocks(1, 1000);
+}
+
+// What the process is charged for falls when its heaps shrink: VmData is this process's exact part of Committed_AS.
+static void *hold_and_drop(void *at) {
+    enum { COUNT = 4000 };
+    static void *held[COUNT];
+    (void)at;
+    size_t before = status_bytes("VmData:");
+    for (int i = 0; i < COUNT; i++) held[i] = memset(malloc(16 * K), 1, 16 * K);
+    EXPECT(status_bytes("VmData:") >= before + 62 * M);
+    for (int i = 0; i < COUNT; i++) free(held[i]);
+    malloc_trim(0);
+    EXPECT(status_bytes("VmData:") <= before + 2 * M);
+    return NULL;
+}
+static void commit_charge(void) {
+    pthread_t thread;
+    EXPECT(!pthread_create(&thread, NULL, hold_and_drop, NULL) && !pthread_join(thread, NULL));
+    hold_and_drop(NULL);
+}
+
+// ---------------------------------------------------------------- a plugin
+
+static void plugins(void) {
+    // The library itself, and another that allocates in its constructor, loaded and unloaded while threads allocate.
+    start_crowd();
+    for (int i = 0; i < number; i++) {
+        void *self = dlopen(getenv("LIVES_LIBRARY"), RTLD_NOW);
+        void *other = dlopen("libm.so.6", RTLD_NOW | RTLD_LOCAL);
+        void *third = dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_LOCAL);
+        EXPECT(self && other && third);
+        void *(*take)(size_t) = (void *(*)(size_t))dlsym(self, "malloc");
+        EXPECT(take != NULL);
+        free(take(100));
+        EXPECT(!dlclose(other) && !dlclose(third) && !dlclose(self));
+    }
+    end_crowd();
+}
+
+// ---------------------------------------------------------------- the way to the end
+
+static void double_free(void) {
+    void *p = malloc(100);
+    free(opaque(p));
+    free(opaque(p));
+}
+static void abort_without_stderr(void) { close(2); double_free(); }
+static void abort_in_signal(int signal) { (void)signal; double_free(); }
+static void abort_in_handler(void) {
+    struct sigaction action = {.sa_handler = abort_in_signal};
+    EXPECT(!sigaction(SIGUSR1, &action, NULL));
+    raise(SIGUSR1);
+}
+static void *abort_in_thread(void *at) { (void)at; double_free(); return NULL; }
+static void abort_on_small_stack(void) {
+    pthread_attr_t attr;
+    pthread_t thread;
+    EXPECT(!pthread_attr_init(&attr) && !pthread_attr_setstacksize(&attr, 16 * K));
+    EXPECT(!pthread_create(&thread, &attr, abort_in_thread, NULL));
+    pthread_join(thread, NULL);
+}
+static void ignore(int signal) { (void)signal; }
+static void abort_cannot_be_caught(void) {
+    signal(SIGABRT, ignore);
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    double_free();
+}
+static void abort_among_threads(void) {
+    start_crowd();
+    double_free();
+}
+// An arena's lock is held when a corrupted free chunk is found.
+static void abort_under_lock(void) {
+    char *p[4];
+    for (int i = 0; i < 4; i++) p[i] = malloc(20000);
+    free(p[1]);
+    memset(opaque(p[1]), 0x41, 64);
+    for (int i = 0; i < 50; i++) opaque(malloc(20000));
+}
+
+static const struct { const char *name; void (*run)(void); } modes[] = {
+    {"many-short-threads", many_short_threads}, {"many-destructors", many_destructors}, {"cancellation", cancellation},
+    {"small-stack", small_stack}, {"concurrent-forks", concurrent_forks}, {"handlers-in-preinit", handlers_in_preinit},
+    {"vforks", vforks}, {"signal-storm", signal_storm}, {"sigaltstacks", sigaltstacks},
+    {"many-mappings", many_mappings}, {"commit-charge", commit_charge}, {"plugins", plugins},
+    {"abort-without-stderr", abort_without_stderr}, {"abort-in-handler", abort_in_handler},
+    {"abort-on-small-stack", abort_on_small_stack}, {"abort-cannot-be-caught", abort_cannot_be_caught},
+    {"abort-among-threads", abort_among_threads}, {"abort-under-lock", abort_under_lock},
+};
+
+int main(int argc, char **argv) {
+    EXPECT(argc >= 2);
+    running = argv[1];
+    number = argc > 2 ? atoi(argv[2]) : 0;
+    for (size_t i = 0; i < LEN(modes); i++)
+        if (!strcmp(modes[i].name, argv[1])) {
+            modes[i].run();
+            say("done\n");
+            return 0;
+        }
+    failed(__LINE__, "no such mode");
+}
