@@ -103,6 +103,7 @@ impl Brk {
         // SAFETY: moving up gives nothing up.
         let old = unsafe { source.os.move_break(delta) }?;
         self.moves += 1;
+        source.note_growth(old, len);
         if self.end == Some(old) {
             self.set_end(source, old, len);
             return Some(Growth::Longer(len));

@@ -274,6 +274,7 @@ impl HeapPtr {
             }
             // SAFETY: within this heap's reservation, which is the arena's.
             if unsafe { source.os.commit(self.end().start(), end - committed) } {
+                source.note_growth(self.end().start(), end - committed);
                 self.change(|header| header.committed = end);
                 return true;
             }
@@ -318,6 +319,7 @@ impl HeapPtr {
             if !source.heaps.insert(&source.os, start.addr().get()) {
                 break;
             }
+            source.note_growth(start, committed);
             let place = start.cast::<Header>();
             let header =
                 Header { arena, next: None, committed, reserved, first, fence: None, lasting_seal: 0, state_seal: 0 };

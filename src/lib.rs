@@ -38,7 +38,7 @@
 //! 0  size  class  fatal  secret  attention  generation  options  sync  span  arch
 //! 1  os (the memory source)         os::linux, os::fake
 //! 2  chunk (boundary tags)
-//! 3  bins  brk  heap  mapped  source  magazine (blocks in caches)
+//! 3  bins  brk  heap  mapped  source  huge  magazine (blocks in caches)
 //! 4  arena (split, coalesce)        arena::top, arena::runs, arena::check
 //! 5  publish  claim  arenas (choose, fork)  depot (magazines of all threads)
 //! 6  tcache (magazines of one)      malloc, malloc::cached (the allocator over any memory source)
@@ -92,6 +92,8 @@ mod environment;
 mod global;
 #[cfg(not(loom))]
 mod heap;
+#[cfg(not(loom))]
+mod huge;
 #[cfg(not(loom))]
 mod magazine;
 #[cfg(not(loom))]

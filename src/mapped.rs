@@ -86,7 +86,7 @@ impl Mapped {
         let bytes = bytes.max(MIN_CHUNK - MEM_OFFSET);
         if alignment <= ALIGNMENT {
             let len = round_up(bytes.checked_add(MEM_OFFSET)?, page)?;
-            let start = source.os.map(len)?;
+            let (start, len) = source.map_block(len)?;
             return Some(self.begin(start, len, 0));
         }
         let len = round_up(bytes.checked_add(alignment.max(MEM_OFFSET))?, page)?;
@@ -160,6 +160,7 @@ impl Mapped {
         let (start, len) = Self::mapping(source, chunk, size);
         let lead = chunk.lead();
         let new_len = round_up(bytes.checked_add(lead + MEM_OFFSET)?, source.os.page_len())?;
+        let new_len = source.remapped_len(start, len, new_len)?;
         if new_len == len {
             return Some(chunk);
         }

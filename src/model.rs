@@ -496,6 +496,39 @@ fn the_main_arena_never_touches_the_break_when_it_may_not() {
     model.assert_returns_everything();
 }
 
+/// A huge page can neither be mapped nor unmapped in part; the fake system sees to that.
+#[test]
+fn blocks_of_huge_pages_come_change_and_go_by_whole_pages() {
+    const PAGE: usize = 64 << 10;
+    for granted in [true, false] {
+        let mut model = Model::new();
+        if granted {
+            model.os().grant_huge_pages();
+        }
+        model.malloc.set(Param::Hugetlb, PAGE);
+        model.apply(&Operation::Allocate { bytes: 140_000, arena: 0, zero: true });
+        let usable = model.malloc.usable_len(model.blocks[0].mem);
+        assert_eq!(usable + 16, if granted { 3 * PAGE } else { 143_360 });
+        for bytes in [330_000, 150_000, 600_000, 200_000, 1_000, 190_000] {
+            model.apply(&Operation::Resize { block: 0, bytes, arena: 0 });
+        }
+        full_tour().iter().for_each(|operation| model.apply(operation));
+        model.malloc.set(Param::Hugetlb, 0);
+        model.apply(&Operation::Resize { block: 0, bytes: 400_000, arena: 0 });
+        model.assert_returns_everything();
+    }
+}
+
+#[test]
+fn arenas_grow_by_a_huge_page_where_that_is_asked_for() {
+    let mut model = Model::over(FakeOs::new(), Caching::On);
+    model.malloc.set(Param::Hugetlb, 1);
+    model.apply(&Operation::Allocate { bytes: 1_000, arena: 0, zero: true });
+    assert!(crate::stats::collect(model.malloc).system >= crate::arch::HUGE_PAGE_LEN);
+    full_tour().iter().for_each(|operation| model.apply(operation));
+    model.assert_returns_everything();
+}
+
 #[test]
 fn threads_that_run_follow_new_limits_of_their_caches() {
     let mut model = Model::new();

@@ -17,6 +17,7 @@
 
 use core::fmt;
 
+use crate::arch::HUGE_PAGE_LEN;
 use crate::attention::{Attention, Reason};
 use crate::generation::Generation;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -75,10 +76,10 @@ pub enum Param {
     TcacheCount,
     /// Bytes; 0 to 4 MiB; 8,192, above which it has no further effect. Requests up to this are cached; 0: none.
     TcacheMax,
-    /// Huge pages: 0: as the system does by itself. 1: MADV_HUGEPAGE on what arenas grow by, then in steps of 2 MiB, and
-    /// on mappings of 2 MiB and more. 2: mapped blocks of that length are of the system's default huge pages
-    /// (MAP_HUGETLB), and of normal ones where it has none to give. More: the same with huge pages of that many bytes.
-    /// 0.
+    /// Huge pages: 0: as the system does by itself. 1: MADV_HUGEPAGE on what arenas grow by, which is 2 MiB at a time then,
+    /// and on mapped blocks of 2 MiB and more. 2: mapped blocks of that length are of 2 MiB pages (MAP_HUGETLB), and of
+    /// normal ones where the system has none to give, or the block has to be aligned. More: the same with huge pages of
+    /// that many bytes. Any; 0.
     Hugetlb,
     /// A number; 1 to 4,096; 0 stands for "as the system says". Arenas are chosen as if the process could use so many
     /// cores.
@@ -350,6 +351,8 @@ impl Params {
     /// 1 MiB when nobody has set the pad.
     pub(crate) fn growth_pad(&self, system: usize) -> usize {
         let pad = self.get(Param::TopPad);
+        // A huge page needs as much in one piece.
+        let pad = if self.get(Param::Hugetlb) == 1 { pad.max(HUGE_PAGE_LEN) } else { pad };
         if self.is_pad_fixed.load(Ordering::Relaxed) {
             return pad;
         }

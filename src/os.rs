@@ -93,6 +93,17 @@ pub(crate) unsafe trait Os: Sync {
     /// Maps `len` bytes of fresh memory.
     fn map(&self, len: usize) -> Option<NonNull<u8>>;
 
+    /// Maps `len` bytes of fresh memory in huge pages of `page` bytes, a power of two; `len` is a multiple of that.
+    fn map_huge(&self, len: usize, page: usize) -> Option<NonNull<u8>>;
+
+    /// Asks for huge pages behind a range of accessible memory, which keeps its contents. Advice: what is refused is
+    /// served by normal pages.
+    ///
+    /// # Safety
+    ///
+    /// - The range is the caller's.
+    unsafe fn advise_huge(&self, start: NonNull<u8>, len: usize) -> bool;
+
     /// Changes the length of a mapping, keeping its contents up to the shorter length; the mapping may move if
     /// `may_move`.
     ///

@@ -29,6 +29,8 @@ pub(crate) struct Source<O> {
     /// Where the next heap would fit if nothing else were there: just below the one before.
     next_heap: AtomicUsize,
     unreleased: AtomicPtr<Unreleased>,
+    /// The longest huge page that a block was ever mapped with; 0 before.
+    pub(crate) huge_len: AtomicUsize,
 }
 
 /// A range that the system refused to take back (unmapping the middle of a mapping needs a mapping more).
@@ -51,6 +53,7 @@ impl<O: Os> Source<O> {
             break_span: BreakSpan::new(),
             next_heap: AtomicUsize::new(0),
             unreleased: AtomicPtr::new(ptr::null_mut()),
+            huge_len: AtomicUsize::new(0),
         }
     }
 

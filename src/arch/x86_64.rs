@@ -19,6 +19,9 @@ pub(crate) const POINTER_WIDTH: u32 = usize::BITS;
 /// Bits of a user-space address, unless a mapping asks for more by its hint, and ours never do.
 pub(crate) const ADDRESS_BITS: u32 = 47;
 
+/// The length of a huge page that the processor maps by one entry of its second-lowest table.
+pub(crate) const HUGE_PAGE_LEN: usize = 2 << 20;
+
 /// Makes a system call with up to six arguments; a result in `-4095..0` is an error number, negated.
 ///
 /// # Safety

@@ -64,6 +64,9 @@ struct State {
     pages: BTreeMap<usize, Page>,
     log: Vec<Logged>,
     refuse: Refuse,
+    /// Whether there are huge pages, and the mappings of such: offset, length, page.
+    has_huge_pages: bool,
+    huge: Vec<(usize, usize, usize)>,
 }
 
 /// The fake system. Dropping it takes all its memory away.
@@ -107,6 +110,8 @@ impl<const HEAP: usize> FakeOs<HEAP> {
             pages: BTreeMap::new(),
             log: Vec::new(),
             refuse: Refuse::Nothing,
+            has_huge_pages: false,
+            huge: Vec::new(),
         };
         Self { window, whole: (start, len), cores: 2, state: Mutex::new(state) }
     }
@@ -114,6 +119,20 @@ impl<const HEAP: usize> FakeOs<HEAP> {
     pub(crate) fn with_cores(mut self, cores: usize) -> Self {
         self.cores = cores;
         self
+    }
+
+    /// From now on there are huge pages to map.
+    pub(crate) fn grant_huge_pages(&self) {
+        self.state().has_huge_pages = true;
+    }
+
+    /// Of a mapping of huge pages only such pages can be unmapped.
+    fn forget_huge(state: &mut State, offset: usize, len: usize) {
+        state.huge.retain(|&(start, huge_len, page)| {
+            let is_inside = (start..start + huge_len).contains(&offset);
+            assert!(!is_inside || offset.is_multiple_of(page) && len.is_multiple_of(page), "part of a huge page");
+            !is_inside
+        });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -400,12 +419,40 @@ unsafe impl<const HEAP: usize> Os for FakeOs<HEAP> {
         Some(self.at(offset))
     }
 
+    fn map_huge(&self, len: usize, page: usize) -> Option<NonNull<u8>> {
+        assert!(page.is_power_of_two() && len.is_multiple_of(page), "huge pages of {page} bytes for {len}");
+        let mut state = self.state();
+        if !state.has_huge_pages || !self.admit(&mut state, Call::Map, len as isize) {
+            return None;
+        }
+        let offset = Self::find(&state, len + page)?.next_multiple_of(page);
+        self.set(&mut state, offset, len, Some(Page::Usable));
+        state.huge.push((offset, len, page));
+        Some(self.at(offset))
+    }
+
+    unsafe fn advise_huge(&self, start: NonNull<u8>, len: usize) -> bool {
+        let state = self.state();
+        let offset = self.offset(start);
+        if offset >= Self::BREAK_SPACE {
+            Self::assert_range(&state, offset, len, "advise_huge");
+        }
+        true
+    }
+
     unsafe fn remap(&self, start: NonNull<u8>, len: usize, new_len: usize, may_move: bool) -> Option<NonNull<u8>> {
         let mut state = self.state();
         let offset = self.offset(start);
         Self::assert_range(&state, offset, len, "remap");
         if !self.admit(&mut state, Call::Remap, new_len as isize - len as isize) {
             return None;
+        }
+        if let Some(huge) = state.huge.iter_mut().find(|huge| huge.0 == offset) {
+            assert!(new_len.is_multiple_of(huge.2), "part of a huge page");
+            if new_len > len {
+                return None;
+            }
+            huge.1 = new_len;
         }
         if new_len <= len {
             self.set(&mut state, offset + new_len, len - new_len, None);
@@ -433,6 +480,7 @@ unsafe impl<const HEAP: usize> Os for FakeOs<HEAP> {
         if !self.admit(&mut state, Call::Release, len as isize) {
             return false;
         }
+        Self::forget_huge(&mut state, offset, len);
         self.set(&mut state, offset, len, None);
         true
     }

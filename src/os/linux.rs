@@ -148,6 +148,17 @@ unsafe impl Os for Linux {
         mmap(0, len, READ_WRITE, ANONYMOUS)
     }
 
+    fn map_huge(&self, len: usize, page: usize) -> Option<NonNull<u8>> {
+        let size = (page.ilog2() as usize) << libc::MAP_HUGE_SHIFT;
+        mmap(0, len, READ_WRITE, ANONYMOUS | libc::MAP_HUGETLB as usize | size)
+    }
+
+    unsafe fn advise_huge(&self, start: NonNull<u8>, len: usize) -> bool {
+        let advice = libc::MADV_HUGEPAGE as usize;
+        // SAFETY: madvise(2) with this advice changes no contents.
+        unsafe { syscall(libc::SYS_madvise, [start.addr().get(), len, advice, 0, 0, 0]) == 0 }
+    }
+
     unsafe fn remap(&self, start: NonNull<u8>, len: usize, new_len: usize, may_move: bool) -> Option<NonNull<u8>> {
         let flags = if may_move { libc::MREMAP_MAYMOVE as usize } else { 0 };
         // SAFETY: mremap(2) on a range that the caller owns.

@@ -1,0 +1,76 @@
+//! Huge pages, where the parameter asks for them.
+//!
+//! ```text
+//!   0      nothing is asked for
+//!   1      MADV_HUGEPAGE on what arenas get, which is then 2 MiB at least, and on blocks of 2 MiB and more
+//!   2, n   blocks of such a length are mapped with MAP_HUGETLB, from the pages that the system keeps for that; if it has
+//!          none to give, with normal ones
+//! ```
+//!
+//! A mapping of huge pages can be unmapped by whole huge pages only, so its length is one of those, also when it changes.
+//! Whether a mapping is such a one is not on record: once there has been one, any mapping that could be is treated so.
+//!
+//! # Safety
+//!
+//! Advice on memory that has just been got.
+#![allow(unsafe_code)]
+
+use core::ptr::NonNull;
+
+use crate::arch::HUGE_PAGE_LEN;
+use crate::options::Param;
+use crate::os::Os;
+use crate::size::round_up;
+use crate::source::Source;
+use crate::sync::atomic::Ordering;
+
+/// The parameter's values that are not the length of a page.
+const OFF: usize = 0;
+const ADVISED: usize = 1;
+const DEFAULT_LEN: usize = 2;
+
+impl<O: Os> Source<O> {
+    /// An arena has got `len` bytes of memory at `start`, whole pages.
+    #[inline]
+    pub(crate) fn note_growth(&self, start: NonNull<u8>, len: usize) {
+        if self.params.get(Param::Hugetlb) == ADVISED {
+            // SAFETY: the caller's memory; advice changes no contents. It is only advice, and may be refused.
+            let _ = unsafe { self.os.advise_huge(start, len) };
+        }
+    }
+
+    /// Maps memory for a block of `len` bytes, and returns its length, which may be more.
+    pub(crate) fn map_block(&self, len: usize) -> Option<(NonNull<u8>, usize)> {
+        let wanted = self.params.get(Param::Hugetlb);
+        if wanted > ADVISED
+            && let Some(mapping) = self.map_huge(len, if wanted == DEFAULT_LEN { HUGE_PAGE_LEN } else { wanted })
+        {
+            return Some(mapping);
+        }
+        let start = self.os.map(len)?;
+        if wanted != OFF && len >= HUGE_PAGE_LEN {
+            self.note_growth(start, len);
+        }
+        Some((start, len))
+    }
+
+    #[cold]
+    fn map_huge(&self, len: usize, page: usize) -> Option<(NonNull<u8>, usize)> {
+        if !page.is_power_of_two() || page <= self.os.page_len() || len < page {
+            return None;
+        }
+        let len = round_up(len, page)?;
+        let start = self.os.map_huge(len, page)?;
+        // Relaxed: whoever has a block of this mapping has been here, or has it from somebody who has.
+        self.huge_len.fetch_max(page, Ordering::Relaxed);
+        Some((start, len))
+    }
+
+    /// The length that a mapping at `start` has to be given that is to become `new_len` long instead of `len`.
+    #[inline]
+    pub(crate) fn remapped_len(&self, start: NonNull<u8>, len: usize, new_len: usize) -> Option<usize> {
+        let page = self.huge_len.load(Ordering::Relaxed);
+        let may_be_huge = page != 0 && start.addr().get().is_multiple_of(page) && len.is_multiple_of(page);
+        if may_be_huge { round_up(new_len, page) } else { Some(new_len) }
+    }
+}
