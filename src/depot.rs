@@ -52,6 +52,7 @@ struct Store {
 }
 
 impl Store {
+    #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
     const EMPTY: Self = Self { stack: Stack::EMPTY, bytes: 0, earned: 0, sent_away: 0, since: 0, missed: 0 };
 
     fn forget(&mut self, offered: usize) {
