@@ -26,6 +26,7 @@
 //! |---|---|---|
 //! | `std` | yes | `save_report`: the figures of every arena in a file |
 //! | `override` | no | exports `malloc`, `free` and the rest of `malloc.h` from a Rust executable |
+//! | `allocator-api2` | no | `Global`, the heap as an allocator of single collections |
 //! | `preload` | no | the same for the library that `cargo preload` builds |
 //!
 //! Without `std` the crate is `no_std`. It runs on Linux on x86-64.
@@ -44,7 +45,7 @@
 //! 6  tcache (magazines of one)      malloc, malloc::cached (the allocator over any memory source)
 //! 7  settings  environment  stats  walk  report  builder
 //! 8  global (the one static, threads, GlobalAlloc)
-//! 9  figures (what Rust may ask)     c_abi (malloc.h)
+//! 9  figures (what Rust may ask)     c_abi (malloc.h)  allocator_api
 //! ```
 #![cfg_attr(not(any(test, feature = "std", loom)), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -64,6 +65,8 @@ mod generation;
 mod publish;
 mod sync;
 
+#[cfg(all(feature = "allocator-api2", not(loom)))]
+mod allocator_api;
 #[cfg(not(loom))]
 mod arch;
 #[cfg(not(loom))]
@@ -127,6 +130,8 @@ mod model;
 #[cfg(all(test, not(loom)))]
 mod simulator;
 
+#[cfg(all(feature = "allocator-api2", not(loom)))]
+pub use allocator_api::Global;
 #[cfg(not(loom))]
 pub use arena::ChunkState;
 #[cfg(not(loom))]
