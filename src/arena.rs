@@ -18,21 +18,24 @@
 
 #[cfg(test)]
 mod check;
+mod purge;
 mod runs;
 mod top;
 mod walk;
+mod zones;
 
 use core::ptr::NonNull;
 
-use crate::bins::{Bins, Sizes};
+use crate::bins::{Bins, NO_SIZES, Sizes};
 use crate::brk::Brk;
-use crate::chunk::{ChunkPtr, FreeChunk, Head};
+use crate::chunk::{ChunkPtr, FreeChunk, Head, Zone};
 use crate::fatal::{Misuse, check, fatal};
 use crate::heap::{HeapPtr, RetiredHeap};
 use crate::magazine::Magazine;
 use crate::os::Os;
 use crate::size::{ChunkSize, MIN_CHUNK, round_up};
 use crate::source::Source;
+use crate::watermark::Watermark;
 use top::Top;
 
 pub use walk::ChunkState;
@@ -50,7 +53,12 @@ pub(crate) enum Backing {
 /// The state of an arena, guarded by its lock.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    bins: Bins,
+    /// The free chunks in regions, where small ones live, and all the others.
+    regions: Bins,
+    general: Bins,
+    has_regions: bool,
+    /// Bytes that the walls of its regions occupy.
+    walls: usize,
     top: Top,
     backing: Backing,
     /// The newest of its heaps; each knows the next older.
@@ -58,6 +66,11 @@ pub(crate) struct Arena {
     /// Itself, for the headers of its heaps.
     address: Option<NonNull<()>>,
     counts: Counts,
+    /// Its dirty pages, and how many of them are none to be watched.
+    watermark: Watermark,
+    alarm: usize,
+    /// The piece whose pages are being given back without the lock.
+    purging: Option<ChunkPtr>,
 }
 
 // SAFETY: everything an arena points to is guarded by the lock that it lies under.
@@ -75,6 +88,9 @@ pub(crate) struct Counts {
     pub(crate) trims: usize,
     /// Heaps that it has now.
     pub(crate) heaps: usize,
+    /// How often pages inside free memory have been given back, and how many.
+    pub(crate) purges: usize,
+    pub(crate) purged_pages: usize,
 }
 
 /// The figures of an arena at one moment.
@@ -86,7 +102,7 @@ pub(crate) struct ArenaFigures {
     pub(crate) free_bytes: usize,
     /// Bytes of the top.
     pub(crate) top: usize,
-    /// Usable bytes that no chunk can have: headers, fences, the arena itself.
+    /// Usable bytes that no chunk can have: headers, fences, walls, the arena itself.
     pub(crate) overhead: usize,
     /// Bytes of free memory that is as fresh as the system gave it.
     pub(crate) fresh: usize,
@@ -94,6 +110,8 @@ pub(crate) struct ArenaFigures {
     pub(crate) retained: usize,
     /// How often it has moved the break.
     pub(crate) break_moves: usize,
+    /// Touched pages of free chunks and top.
+    pub(crate) dirty_pages: usize,
 }
 
 impl ArenaFigures {
@@ -145,8 +163,21 @@ impl Release {
 
 impl Arena {
     pub(crate) const fn new(backing: Backing) -> Self {
-        let counts = Counts { system: 0, most_system: 0, growths: 0, trims: 0, heaps: 0 };
-        Self { bins: Bins::EMPTY, top: Top::EMPTY, backing, heaps: None, address: None, counts }
+        let counts = Counts { system: 0, most_system: 0, growths: 0, trims: 0, heaps: 0, purges: 0, purged_pages: 0 };
+        Self {
+            regions: Bins::EMPTY,
+            general: Bins::EMPTY,
+            has_regions: false,
+            walls: 0,
+            top: Top::EMPTY,
+            backing,
+            heaps: None,
+            address: None,
+            counts,
+            watermark: Watermark::new(),
+            alarm: 0,
+            purging: None,
+        }
     }
 
     /// Tells the arena where it stands, so that heaps can name it. Until then it can grow on the break only.
@@ -165,20 +196,24 @@ impl Arena {
             retained += heap.reserved() - heap.committed();
         }
         ArenaFigures {
-            overhead,
+            overhead: overhead + self.walls,
             retained,
             break_moves,
             fresh: self.top.fresh(),
             counts: self.counts,
-            free_chunks: self.bins.count(),
-            free_bytes: self.bins.bytes(),
+            free_chunks: self.general.count() + self.regions.count(),
+            free_bytes: self.general.bytes() + self.regions.bytes(),
             top: self.top.len(),
+            dirty_pages: self.dirty_pages(),
         }
     }
 
     /// The free chunks, counted by size.
     pub(crate) fn sizes(&self) -> Sizes {
-        self.bins.sizes()
+        let mut sizes = NO_SIZES;
+        self.general.count_sizes(&mut sizes);
+        self.regions.count_sizes(&mut sizes);
+        sizes
     }
 
     /// A chunk of `size`, or `None` when the system has nothing more.
@@ -196,36 +231,50 @@ impl Arena {
     /// A chunk of `size`, or `None` when the system would have to be asked for more.
     #[inline]
     pub(crate) fn allocate_present(&mut self, size: ChunkSize) -> Option<Block> {
-        match self.bins.take_fit(size) {
-            Some(free) => Some(self.carve(free, size)),
-            None => self.top.carve(size),
+        let block = self.find(size);
+        self.note_taken();
+        block
+    }
+
+    #[inline]
+    fn find(&mut self, size: ChunkSize) -> Option<Block> {
+        if let Some(free) = self.take_fit(size) {
+            return Some(self.carve(free, size));
         }
+        if let Some(block) = self.top.carve(size) {
+            return Some(block);
+        }
+        let free = self.borrow(size)?;
+        Some(self.carve(free, size))
     }
 
     /// Up to `count` chunks of `size`, the first of them returned and the others in `more`: free chunks of just that size,
     /// else as many as the best fit has room for, else from the top. `None` when the system would have to be asked.
     pub(crate) fn allocate_batch(&mut self, size: ChunkSize, count: usize, more: &mut Magazine) -> Option<ChunkPtr> {
-        if let Some(free) = self.bins.take_exact_small(size) {
+        if let Some(free) = self.take_exact_small(size) {
             let first = self.carve(free, size).chunk;
             for _ in 1..count {
-                let Some(free) = self.bins.take_exact_small(size) else { break };
+                let Some(free) = self.take_exact_small(size) else { break };
                 more.push(self.carve(free, size).chunk.mem());
             }
             return Some(first);
         }
         let most = |len: usize| ChunkSize::exact(size.get() * (len / size.get()).min(count));
-        let chunk = match self.bins.take_fit(size) {
+        let top = self.top.len().saturating_sub(MIN_CHUNK);
+        let chunk = match self.take_fit(size) {
             Some(free) => {
                 let row = most(free.size().get());
                 self.carve(free, row).chunk
             }
+            None if top >= size.get() => self.top.carve(most(top))?.chunk,
             None => {
-                let len = self.top.len().saturating_sub(MIN_CHUNK);
-                let row = if len < size.get() { return None } else { most(len) };
-                self.top.carve(row)?.chunk
+                let free = self.borrow(size)?;
+                let row = most(free.size().get());
+                self.carve(free, row).chunk
             }
         };
         self.cut_row(chunk, size, more);
+        self.note_taken();
         Some(chunk)
     }
 
@@ -248,28 +297,30 @@ impl Arena {
         let (head, mut left) = self.in_use(chunk);
         let (mut at, mut prev_in_use) = (chunk, head.prev_in_use());
         while left.get() >= 2 * size.get() {
-            at.set_head(size, head.owner(), prev_in_use);
+            at.set_head(size, head.origin(), prev_in_use);
             prev_in_use = true;
             at = at.next(size);
             left = ChunkSize::exact(left.get() - size.get());
             more.push(at.mem());
         }
-        at.set_head(left, head.owner(), prev_in_use);
+        at.set_head(left, head.origin(), prev_in_use);
     }
 
     /// Cuts a chunk of `size` from the front of a free one; the rest goes to the bins.
     #[inline]
     fn carve(&mut self, free: FreeChunk, size: ChunkSize) -> Block {
-        let (chunk, owner) = (free.chunk(), free.owner());
+        let (chunk, origin) = (free.chunk(), free.origin());
         let whole = free.size();
         match whole.remainder(size) {
             Some(rest) => {
-                chunk.set_head(size, owner, true);
-                self.bins.insert_remainder(FreeChunk::new(chunk.next(size), rest, owner), size < ChunkSize::LARGE);
-                Block { chunk, dirty: size.usable() }
+                chunk.set_head(size, origin, true);
+                let behind = FreeChunk::new(chunk.next(size), rest, origin).with_dirty(free.dirty());
+                self.bins_of(origin.zone).insert_remainder(behind, size < ChunkSize::LARGE);
+                let dirty = free.zero_from(size.get()).saturating_sub(chunk.mem().addr().get());
+                Block { chunk, dirty: dirty.min(size.usable()) }
             }
             None => {
-                chunk.set_head(whole, owner, true);
+                chunk.set_head(whole, origin, true);
                 chunk.next(whole).set_prev_in_use(true);
                 Block { chunk, dirty: whole.usable() }
             }
@@ -306,9 +357,9 @@ impl Arena {
         let (head, size) = self.in_use(chunk);
         let front = ChunkSize::exact(lead);
         let aligned = chunk.next(front);
-        aligned.set_head(ChunkSize::exact(size.get() - lead), head.owner(), false);
+        aligned.set_head(ChunkSize::exact(size.get() - lead), head.origin(), false);
         // The chunk before this one is in use: chunks come from bins and top, which never lie behind free ones.
-        self.bins.insert(FreeChunk::new(chunk, front, head.owner()));
+        self.insert(FreeChunk::new(chunk, front, head.origin()));
         aligned
     }
 
@@ -353,61 +404,73 @@ impl Arena {
     /// Frees the row that waits, if there is one.
     pub(crate) fn free_row<O: Os>(&mut self, source: &Source<O>, waiting: &mut Option<Row>) -> Release {
         let Some(Row { chunk, size, head }) = waiting.take() else { return Release::NOTHING };
-        chunk.set_head(size, head.owner(), head.prev_in_use());
+        chunk.set_head(size, head.origin(), head.prev_in_use());
         self.free(source, chunk)
     }
 
     /// Takes a chunk back from its user.
     pub(crate) fn free<O: Os>(&mut self, source: &Source<O>, chunk: ChunkPtr) -> Release {
         let (head, size) = self.in_use(chunk);
-        let owner = head.owner();
-        let mut free = FreeChunk::new(chunk, size, owner);
-        let next = chunk.next(size);
-        if !head.prev_in_use() {
-            free = self.join_prev::<O>(free);
+        self.free_chunk(source, FreeChunk::new(chunk, size, head.origin()), head.prev_in_use())
+    }
+
+    /// Joins a chunk that was in use a moment ago with its free neighbours, and keeps it or gives it back.
+    fn free_chunk<O: Os>(&mut self, source: &Source<O>, free: FreeChunk, prev_in_use: bool) -> Release {
+        let free = self.join_prev::<O>(free, prev_in_use);
+        let (mut free, mut next, mut is_noted) = self.join_next(free);
+        if free.origin().zone == Zone::Region
+            && let Some((whole, prev_in_use)) = self.dissolve(&free, next)
+        {
+            let whole = self.join_prev::<O>(whole, prev_in_use);
+            (free, next, is_noted) = self.join_next(whole);
         }
         if self.top.is_at(next) {
             self.top.absorb_front(free);
             return self.trim_if_long(source);
         }
-        let next_head = next.head_unchecked();
-        if next_head.is_fence() {
+        if !is_noted {
             next.set_prev_in_use(false);
+        }
+        if next.head_unchecked().is_fence() {
             return self.insert_before_fence(source, free, next);
         }
-        match next_head.size() {
-            Some(next_size) if !next.next(next_size).head_unchecked().prev_in_use() => {
-                let behind = self.bins.take(next);
-                next.erase_head();
-                let joined = FreeChunk::new(free.chunk(), free.size().joined(behind.size()), owner);
-                let end = joined.chunk().next(joined.size());
-                if end.head_unchecked().is_fence() {
-                    return self.insert_before_fence(source, joined, end);
-                }
-                self.bins.insert(joined);
-            }
-            _ => {
-                next.set_prev_in_use(false);
-                self.bins.insert(free);
-            }
-        }
+        self.insert(free);
         Release::NOTHING
     }
 
-    /// Joins a chunk with the free one before it.
-    fn join_prev<O: Os>(&mut self, free: FreeChunk) -> FreeChunk {
+    /// Joins a chunk with the one behind it, if that is free and not the top. Returns what lies behind both, and whether
+    /// that knows already that the chunk before it is free.
+    #[inline]
+    fn join_next(&mut self, free: FreeChunk) -> (FreeChunk, ChunkPtr, bool) {
+        let next = free.chunk().next(free.size());
+        if !self.top.is_at(next)
+            && let Some(next_size) = next.head_unchecked().size()
+            && !next.next(next_size).head_unchecked().prev_in_use()
+        {
+            let behind = self.take(next);
+            next.erase_head();
+            return (free.joined(behind), next.next(next_size), true);
+        }
+        (free, next, false)
+    }
+
+    /// Joins a chunk with the one before it, if that is free.
+    fn join_prev<O: Os>(&mut self, free: FreeChunk, prev_in_use: bool) -> FreeChunk {
+        if prev_in_use {
+            return free;
+        }
         let prev = self.take_prev::<O>(free.chunk(), free.owner());
         free.chunk().erase_head();
-        FreeChunk::new(prev.chunk(), prev.size().joined(free.size()), free.owner())
+        prev.joined(free)
     }
 
     /// Makes a chunk in use as short as `size` says; what is cut off is free. A no-op when too little would be cut off.
     fn shrink<O: Os>(&mut self, source: &Source<O>, chunk: ChunkPtr, size: ChunkSize) -> Release {
         let (head, have) = self.in_use(chunk);
         let Some(rest) = have.remainder(size) else { return Release::NOTHING };
-        chunk.set_head(size, head.owner(), head.prev_in_use());
+        chunk.set_head(size, head.origin(), head.prev_in_use());
         let tail = chunk.next(size);
-        tail.set_head(rest, head.owner(), true);
+        tail.set_head(rest, head.origin(), true);
         self.free(source, tail)
     }
 
@@ -432,7 +495,7 @@ impl Arena {
                 return (false, Release::NOTHING);
             }
             next.erase_head();
-            chunk.set_head(have.joined(more), head.owner(), head.prev_in_use());
+            chunk.set_head(have.joined(more), head.origin(), head.prev_in_use());
             return (true, self.shrink(source, chunk, size));
         }
         let Some(next_size) = next.head_unchecked().size() else { return (false, Release::NOTHING) };
@@ -440,10 +503,10 @@ impl Arena {
         if !is_free || have.joined(next_size) < size {
             return (false, Release::NOTHING);
         }
-        let behind = self.bins.take(next);
+        let behind = self.take(next);
         next.erase_head();
         let whole = have.joined(behind.size());
-        chunk.set_head(whole, head.owner(), head.prev_in_use());
+        chunk.set_head(whole, head.origin(), head.prev_in_use());
         chunk.next(whole).set_prev_in_use(true);
         (true, self.shrink(source, chunk, size))
     }

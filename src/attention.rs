@@ -10,6 +10,8 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) enum Reason {
     /// `M_PERTURB` is set: blocks are filled when they are handed out and taken back.
     Perturb = 1,
+    /// Free memory lies unused, and the clock is to be looked at.
+    PurgeDue = 2,
 }
 
 /// The word.
@@ -26,6 +28,18 @@ impl Attention {
     #[inline(always)]
     pub(crate) fn is_quiet(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether a purge that is due is all there is to look at.
+    #[inline]
+    pub(crate) fn is_only_due(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Reason::PurgeDue as usize
+    }
+
+    /// Whether `reason` is one.
+    #[inline]
+    pub(crate) fn has(&self, reason: Reason) -> bool {
+        self.0.load(Ordering::Relaxed) & reason as usize != 0
     }
 
     /// Sets or clears one reason.
@@ -47,8 +61,11 @@ mod tests {
         let attention = Attention::new();
         assert!(attention.is_quiet());
         attention.set(Reason::Perturb, true);
-        assert!(!attention.is_quiet());
+        attention.set(Reason::PurgeDue, true);
         attention.set(Reason::Perturb, false);
+        assert!(!attention.is_quiet() && attention.has(Reason::PurgeDue) && !attention.has(Reason::Perturb));
+        assert!(attention.is_only_due());
+        attention.set(Reason::PurgeDue, false);
         assert!(attention.is_quiet());
     }
 }

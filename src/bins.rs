@@ -3,13 +3,15 @@
 //! ```text
 //!   unsorted   one list: large chunks just freed, and what was left of the last split
 //!   small      62 lists, one for each size from 32 to 1008, first in, first out
-//!   large      64 trees of sizes, two for each doubling from 1024 on
+//!   large      twice 64 trees of sizes, two for each doubling from 1024 on: chunks with dirty pages inside,
+//!              and *settled* ones, which have nothing to give back
 //! ```
 //!
 //! A bit map for the small lists and one for the large trees say which are not empty, so that the next larger size is
 //! found in a few instructions. A free small chunk goes straight to its list; a large one waits on the unsorted list
-//! for the next request that finds no exact small chunk, which either takes it or puts it into its tree. The fit is
-//! always the best one: the smallest free chunk that is large enough.
+//! for the next request that finds no exact small chunk, which either takes it or puts it into its tree. The fit is the
+//! best one, the smallest free chunk that is large enough, but a chunk whose pages are there goes before one whose pages
+//! would have to be got again.
 //!
 //! The bins hold chunk addresses only, no links of their own: a list is entered by its first chunk and leads back to
 //! it. An arena's bins can therefore be constants, and nothing in them points into the arena.
@@ -17,7 +19,7 @@
 mod ring;
 mod tree;
 
-use crate::chunk::{ChunkPtr, FreeChunk, Owner, Place};
+use crate::chunk::{ChunkPtr, FreeChunk, Place};
 use crate::fatal::check;
 use crate::size::{ALIGNMENT, ChunkSize, MAX_CHUNK, MIN_LARGE};
 use ring::Ring;
@@ -26,21 +28,32 @@ use tree::Tree;
 const SMALL: usize = MIN_LARGE / ALIGNMENT;
 const LARGE: usize = 64;
 
-/// The free chunks of one arena.
+/// The large free chunks of one kind, by size.
+#[derive(Debug)]
+struct Large {
+    trees: [Tree; LARGE],
+    /// Bit `i` set: `trees[i]` is not empty.
+    map: u64,
+}
+
+/// The free chunks of one zone of an arena.
 #[derive(Debug)]
 pub(crate) struct Bins {
     unsorted: Ring,
     small: [Ring; SMALL],
-    large: [Tree; LARGE],
     /// Bit `i` set: `small[i]` is not empty.
     small_map: u64,
-    /// Bit `i` set: `large[i]` is not empty.
-    large_map: u64,
+    /// Chunks with dirty pages inside.
+    dirty: Large,
+    /// Chunks without.
+    settled: Large,
     /// What was left of the last split of a chunk for a small request, while it is the only unsorted chunk.
     last_remainder: Option<ChunkPtr>,
     /// Free chunks, and their bytes.
     count: usize,
     bytes: usize,
+    /// Dirty pages inside them.
+    dirty_pages: usize,
 }
 
 const _: () = assert!(SMALL == 64, "one bit a small bin");
@@ -80,16 +93,72 @@ pub(crate) struct SizeRow {
 /// A row for each bin, by size.
 pub(crate) type Sizes = [SizeRow; SMALL + LARGE];
 
+/// No row has been counted yet.
+pub(crate) const NO_SIZES: Sizes = [SizeRow { from: 0, to: 0, count: 0, bytes: 0 }; SMALL + LARGE];
+
+impl Large {
+    const EMPTY: Self = Self { trees: [Tree::EMPTY; LARGE], map: 0 };
+
+    fn insert(&mut self, chunk: ChunkPtr, size: ChunkSize) {
+        let index = large_index(size);
+        self.trees[index].insert(chunk, size, index == LARGE - 1);
+        self.map |= 1 << index;
+    }
+
+    fn remove(&mut self, chunk: ChunkPtr, size: ChunkSize) {
+        let index = large_index(size);
+        self.trees[index].remove(chunk);
+        if self.trees[index].is_empty() {
+            self.map &= !(1 << index);
+        }
+    }
+
+    fn smallest(&self) -> Option<ChunkPtr> {
+        if self.map == 0 { None } else { self.trees[self.map.trailing_zeros() as usize].smallest() }
+    }
+
+    /// One of the largest: none is twice as large.
+    fn one_of_the_largest(&self) -> Option<ChunkPtr> {
+        if self.map == 0 { None } else { self.trees[self.map.ilog2() as usize].root() }
+    }
+
+    fn best_fit(&self, size: ChunkSize) -> Option<ChunkPtr> {
+        let index = large_index(size);
+        if self.map >> index & 1 != 0
+            && let Some(chunk) = self.trees[index].best_fit(size, index == LARGE - 1)
+        {
+            return Some(chunk);
+        }
+        let larger = self.map & u64::MAX.checked_shl(index as u32 + 1).unwrap_or(0);
+        if larger == 0 { None } else { self.trees[larger.trailing_zeros() as usize].smallest() }
+    }
+
+    fn for_each(&self, visit: &mut impl FnMut(ChunkPtr)) {
+        self.trees.iter().for_each(|tree| tree.for_each(visit));
+    }
+}
+
+/// Of a fitting chunk with dirty pages and one without, the one to take: the shorter if both have all their memory, else
+/// the one that has.
+fn better(dirty: Option<ChunkPtr>, settled: Option<ChunkPtr>) -> Option<ChunkPtr> {
+    let (Some(dirty), Some(settled)) = (dirty, settled) else { return dirty.or(settled) };
+    let (dirty_size, _) = FreeChunk::read_tags(dirty);
+    let (settled_size, _) = FreeChunk::read_tags(settled);
+    let is_resident = settled.pages_inside(settled_size).is_empty();
+    Some(if is_resident && settled_size <= dirty_size { settled } else { dirty })
+}
+
 impl Bins {
     pub(crate) const EMPTY: Self = Self {
         unsorted: Ring::EMPTY,
         small: [Ring::EMPTY; SMALL],
-        large: [Tree::EMPTY; LARGE],
         small_map: 0,
-        large_map: 0,
+        dirty: Large::EMPTY,
+        settled: Large::EMPTY,
         last_remainder: None,
         count: 0,
         bytes: 0,
+        dirty_pages: 0,
     };
 
     /// How many chunks are free.
@@ -102,29 +171,43 @@ impl Bins {
         self.bytes
     }
 
-    /// Keeps a free chunk, and writes its head and footer.
+    /// Dirty pages inside them.
+    #[inline]
+    pub(crate) fn dirty_pages(&self) -> usize {
+        self.dirty_pages
+    }
+
+    /// Keeps a free chunk, and writes its tags.
     #[inline]
     pub(crate) fn insert(&mut self, free: FreeChunk) {
-        free.write_tags();
-        self.count += 1;
-        self.bytes += free.size().get();
+        self.note_inserted(&free);
         if is_small(free.size()) {
             self.insert_small(free.chunk(), free.size());
         } else {
-            free.chunk().set_place(Place::Unsorted);
-            self.unsorted.insert_last(free.chunk());
+            self.insert_unsorted(&free);
         }
     }
 
     /// Keeps what was left of a split: the next requests of about its time shall lie beside this one.
     #[inline]
     pub(crate) fn insert_remainder(&mut self, free: FreeChunk, for_small: bool) {
-        free.write_tags();
-        self.count += 1;
-        self.bytes += free.size().get();
+        self.note_inserted(&free);
         if for_small {
             self.last_remainder = Some(free.chunk());
         }
+        self.insert_unsorted(&free);
+    }
+
+    #[inline]
+    fn note_inserted(&mut self, free: &FreeChunk) {
+        free.write_tags();
+        self.count += 1;
+        self.bytes += free.size().get();
+        self.dirty_pages += free.dirty().count();
+    }
+
+    #[inline]
+    fn insert_unsorted(&mut self, free: &FreeChunk) {
         if !is_small(free.size()) {
             free.chunk().set_place(Place::Unsorted);
         }
@@ -134,15 +217,16 @@ impl Bins {
     /// Takes out the free chunk at `chunk`, after checking its tags and links.
     #[inline]
     pub(crate) fn take(&mut self, chunk: ChunkPtr) -> FreeChunk {
-        let (size, owner) = FreeChunk::read_tags(chunk);
-        self.unlink(chunk, size);
-        self.taken(chunk, size, owner)
+        let free = FreeChunk::read(chunk);
+        self.unlink(&free);
+        self.taken(free)
     }
 
-    fn taken(&mut self, chunk: ChunkPtr, size: ChunkSize, owner: Owner) -> FreeChunk {
+    fn taken(&mut self, free: FreeChunk) -> FreeChunk {
         self.count -= 1;
-        self.bytes -= size.get();
-        let free = FreeChunk::new(chunk, size, owner);
+        self.bytes -= free.size().get();
+        // Overwritten by a write after free it may be wrong, but it never leads anywhere.
+        self.dirty_pages = self.dirty_pages.saturating_sub(free.dirty().count());
         free.clear_links();
         free
     }
@@ -157,7 +241,7 @@ impl Bins {
         Some(self.take(chunk))
     }
 
-    /// Takes out the smallest free chunk of at least `size`, or `None`.
+    /// Takes out the free chunk that fits `size` best, or `None`.
     #[inline]
     pub(crate) fn take_fit(&mut self, size: ChunkSize) -> Option<FreeChunk> {
         if let Some(free) = self.take_exact_small(size) {
@@ -172,6 +256,15 @@ impl Bins {
         Some(self.take(chunk))
     }
 
+    /// Takes out one of the largest chunks that have dirty pages inside.
+    pub(crate) fn take_dirty(&mut self) -> Option<FreeChunk> {
+        while let Some(chunk) = self.unsorted.first() {
+            self.sort_one(FreeChunk::read(chunk));
+        }
+        let chunk = self.dirty.one_of_the_largest()?;
+        Some(self.take(chunk))
+    }
+
     /// Empties the unsorted list until a chunk of exactly `size` turns up.
     fn sort(&mut self, size: ChunkSize, first: ChunkPtr) -> Option<FreeChunk> {
         if is_small(size) && self.last_remainder == Some(first) && first.next_on_list() == first {
@@ -182,23 +275,37 @@ impl Bins {
         }
         let mut unsorted = Some(first);
         while let Some(chunk) = unsorted {
-            let (found, owner) = FreeChunk::read_tags(chunk);
-            let is_unsorted = is_small(found) || chunk.place() == Place::Unsorted;
-            check!(is_unsorted, TreeCorrupted, chunk.mem().addr().get());
-            self.unsorted.remove(chunk);
-            if found == size {
-                return Some(self.taken(chunk, found, owner));
+            let free = FreeChunk::read(chunk);
+            if free.size() == size {
+                self.check_unsorted(&free);
+                self.unsorted.remove(chunk);
+                return Some(self.taken(free));
             }
-            if is_small(found) {
-                self.insert_small(chunk, found);
-            } else {
-                let index = large_index(found);
-                self.large[index].insert(chunk, found, index == LARGE - 1);
-                self.large_map |= 1 << index;
-            }
+            self.sort_one(free);
             unsorted = self.unsorted.first();
         }
         None
+    }
+
+    fn check_unsorted(&self, free: &FreeChunk) {
+        let is_unsorted = is_small(free.size()) || free.chunk().place() == Place::Unsorted;
+        check!(is_unsorted, TreeCorrupted, free.chunk().mem().addr().get());
+    }
+
+    /// Puts an unsorted chunk where its size belongs.
+    fn sort_one(&mut self, free: FreeChunk) {
+        let (chunk, size) = (free.chunk(), free.size());
+        self.check_unsorted(&free);
+        self.unsorted.remove(chunk);
+        if is_small(size) {
+            self.insert_small(chunk, size);
+        } else {
+            self.large_for(&free).insert(chunk, size);
+        }
+    }
+
+    fn large_for(&mut self, free: &FreeChunk) -> &mut Large {
+        if free.dirty().is_empty() { &mut self.settled } else { &mut self.dirty }
     }
 
     fn insert_small(&mut self, chunk: ChunkPtr, size: ChunkSize) {
@@ -212,27 +319,15 @@ impl Bins {
         if larger != 0 {
             return self.small[larger.trailing_zeros() as usize].first();
         }
-        if self.large_map == 0 {
-            return None;
-        }
-        self.large[self.large_map.trailing_zeros() as usize].smallest()
+        better(self.dirty.smallest(), self.settled.smallest())
     }
 
     fn fit_in_trees(&self, size: ChunkSize) -> Option<ChunkPtr> {
-        let index = large_index(size);
-        if self.large_map >> index & 1 != 0
-            && let Some(chunk) = self.large[index].best_fit(size, index == LARGE - 1)
-        {
-            return Some(chunk);
-        }
-        let larger = self.large_map & u64::MAX.checked_shl(index as u32 + 1).unwrap_or(0);
-        if larger == 0 {
-            return None;
-        }
-        self.large[larger.trailing_zeros() as usize].smallest()
+        better(self.dirty.best_fit(size), self.settled.best_fit(size))
     }
 
-    fn unlink(&mut self, chunk: ChunkPtr, size: ChunkSize) {
+    fn unlink(&mut self, free: &FreeChunk) {
+        let (chunk, size) = (free.chunk(), free.size());
         if self.unsorted.first() == Some(chunk) {
             self.unsorted.remove(chunk);
         } else if is_small(size) {
@@ -245,17 +340,12 @@ impl Bins {
         } else if chunk.place() == Place::Unsorted {
             self.unsorted.remove(chunk);
         } else {
-            let index = large_index(size);
-            self.large[index].remove(chunk);
-            if self.large[index].is_empty() {
-                self.large_map &= !(1 << index);
-            }
+            self.large_for(free).remove(chunk, size);
         }
     }
 
     /// Counts the free chunks by size, those on the unsorted list where they belong.
-    pub(crate) fn sizes(&self) -> Sizes {
-        let mut sizes = [SizeRow::default(); SMALL + LARGE];
+    pub(crate) fn count_sizes(&self, sizes: &mut Sizes) {
         for (index, row) in sizes.iter_mut().enumerate() {
             (row.from, row.to) = match index.checked_sub(SMALL) {
                 None => (index * ALIGNMENT, index * ALIGNMENT),
@@ -270,20 +360,14 @@ impl Bins {
                 row.bytes += size.get();
             }
         });
-        sizes
     }
 
     /// Calls `visit` with every free chunk.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(ChunkPtr)) {
         self.unsorted.for_each(&mut visit);
         self.small.iter().for_each(|ring| ring.for_each(&mut visit));
-        self.large.iter().for_each(|tree| tree.for_each(&mut visit));
-    }
-
-    /// Calls `visit` with every free chunk that can hold a whole page, and some smaller ones.
-    pub(crate) fn for_each_large(&self, mut visit: impl FnMut(ChunkPtr)) {
-        self.unsorted.for_each(&mut visit);
-        self.large.iter().for_each(|tree| tree.for_each(&mut visit));
+        self.dirty.for_each(&mut visit);
+        self.settled.for_each(&mut visit);
     }
 
     /// Whether maps, lists and trees agree: each bin holds its own sizes, in order, and the maps tell which hold any.
@@ -294,17 +378,25 @@ impl Bins {
             assert_eq!(self.small_map >> index & 1 != 0, ring.first().is_some(), "I5: small map, bin {index}");
             ring.for_each(&mut |chunk| assert_eq!(small_index(FreeChunk::read_tags(chunk).0), index, "I6: small bin"));
         }
-        for (index, tree) in self.large.iter().enumerate() {
-            assert_eq!(self.large_map >> index & 1 != 0, !tree.is_empty(), "I5: large map, bin {index}");
-            tree.assert_ordered(index == LARGE - 1);
-            tree.for_each(&mut |chunk| assert_eq!(large_index(FreeChunk::read_tags(chunk).0), index, "I6: large bin"));
+        for (large, is_dirty) in [(&self.dirty, true), (&self.settled, false)] {
+            for (index, tree) in large.trees.iter().enumerate() {
+                assert_eq!(large.map >> index & 1 != 0, !tree.is_empty(), "I5: large map, bin {index}");
+                tree.assert_ordered(index == LARGE - 1);
+                tree.for_each(&mut |chunk| {
+                    let free = FreeChunk::read(chunk);
+                    assert_eq!(large_index(free.size()), index, "I6: large bin");
+                    assert_eq!(!free.dirty().is_empty(), is_dirty, "I6: dirty or settled");
+                });
+            }
         }
-        let mut bytes = 0;
+        let (mut bytes, mut dirty_pages) = (0, 0);
         self.for_each(|chunk| {
+            let free = FreeChunk::read(chunk);
             count += 1;
-            bytes += FreeChunk::read_tags(chunk).0.get();
+            bytes += free.size().get();
+            dirty_pages += free.dirty().count();
         });
-        assert_eq!((self.count, self.bytes), (count, bytes), "I7: counts");
+        assert_eq!((self.count, self.bytes, self.dirty_pages), (count, bytes, dirty_pages), "I7: counts");
     }
 }
 
@@ -314,6 +406,9 @@ mod tests {
     use super::*;
     use core::ptr::NonNull;
     use std::vec::Vec;
+
+    use crate::chunk::Owner;
+    use crate::pages::Pages;
 
     /// Free chunks side by side in one block of memory, with a used word between, so that none are neighbours.
     struct Ground {
@@ -330,7 +425,7 @@ mod tests {
         }
 
         fn free(&mut self, bytes: usize) -> FreeChunk {
-            let free = FreeChunk::new(self.next, ChunkSize::exact(bytes), Owner::Main);
+            let free = FreeChunk::new(self.next, ChunkSize::exact(bytes), Owner::Main.general());
             self.next = self.next.at(bytes + 16);
             free
         }
@@ -364,6 +459,22 @@ mod tests {
             assert_eq!(got, want, "for {request}");
             bins.assert_consistent();
         }
+    }
+
+    #[test]
+    fn memory_that_is_there_goes_before_memory_that_would_have_to_be_got() {
+        let mut ground = Ground::new();
+        let mut bins = Bins::EMPTY;
+        let purged = ground.free(20_000).with_dirty(Pages::NONE);
+        let dirty = ground.free(40_000);
+        let short = ground.free(2_000);
+        let [purged_chunk, dirty_chunk, short_chunk] = [&purged, &dirty, &short].map(FreeChunk::chunk);
+        [purged, dirty, short].into_iter().for_each(|free| bins.insert(free));
+        let mut take = |bytes| bins.take_fit(ChunkSize::exact(bytes)).map(|free| free.chunk());
+        assert_eq!(take(1_600), Some(short_chunk), "it fits better, and has no whole page to be got");
+        assert_eq!(take(16_000), Some(dirty_chunk));
+        assert_eq!(take(16_000), Some(purged_chunk));
+        assert_eq!(take(16_000), None);
     }
 
     #[test]

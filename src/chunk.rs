@@ -12,16 +12,22 @@
 //!            |                             |  | previous on the list        |  | previous of the same size   |
 //!            |                             |  | (unused)                    |  | two children in the tree    |
 //!            |                             |  |                             |  | place in the tree           |
+//!            |                             |  |                             |  | dirty pages (if any whole)  |
 //!   next ->  | user data                   |  | footer: size                |  | footer: size                |
 //!            | head: PREV_IN_USE set       |  | head: PREV_IN_USE clear     |  | head: PREV_IN_USE clear     |
 //!
-//!  head      63       48 47                    4   3      2         1        0
-//!            |   seal   |   size / 16          | FREE | IN_HEAP | MAPPED | PREV_IN_USE |
+//!  head      63       48 47       46             4   3      2         1        0
+//!            |   seal   | IN_REGION | size / 16    | FREE | IN_HEAP | MAPPED | PREV_IN_USE |
 //! ```
 //!
 //! - A *fence* is a head of size 0: the end of a run of chunks. Nothing lies behind it, and it counts as in use.
 //! - `FREE` says of a chunk itself what `PREV_IN_USE` of its neighbour says as well, so that a block that is freed twice is
 //!   known by its own head, without a lock.
+//! - `IN_REGION` says that the chunk lies in a region, where small chunks live together. A region stands between two
+//!   *walls*: heads without a chunk, `MAPPED` and `IN_HEAP` both, that hold its length where others hold a size. A wall
+//!   counts as in use.
+//! - Of a free chunk's whole pages those that have been touched since the system gave them are its *dirty* ones, kept as
+//!   one range that holds them all. Every other whole page inside it is zero, and takes no memory.
 //! - The *seal* covers everything but `PREV_IN_USE`: the holder of the arena's lock flips
 //!   that bit of a neighbour while a thread without the lock may be reading the word. For the same reason heads are
 //!   relaxed atomics. Only the lock's holder changes a head.
@@ -36,15 +42,19 @@
 //! chunk memory must have is the only unsafe operation here.
 #![allow(unsafe_code)]
 
+mod free;
+
 use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::fatal::check;
 use crate::secret::{SEAL_MASK, seal};
-use crate::size::{ALIGNMENT, ChunkSize, MIN_CHUNK, MIN_LARGE};
+use crate::size::{ALIGNMENT, ChunkSize, MAX_CHUNK, MIN_CHUNK, MIN_LARGE};
+pub(crate) use free::{FreeChunk, Place};
 
 const WORD: usize = size_of::<usize>();
+/// Bytes that a wall occupies: a head, and the word before it, which is a footer if the chunk before is free.
+pub(crate) const WALL_LEN: usize = 2 * WORD;
 /// From a chunk's address to its user's.
 pub(crate) const MEM_OFFSET: usize = 2 * WORD;
 /// Bytes that a fence occupies: a head, and one word for the run of chunks that follows behind a gap.
@@ -52,6 +62,7 @@ pub(crate) const FENCE_LEN: usize = MIN_CHUNK;
 
 const _: () = assert!(MEM_OFFSET == ALIGNMENT);
 const _: () = assert!(MIN_LARGE >= 8 * WORD);
+const _: () = assert!(MAX_CHUNK as u64 & Head::SIZE != 0);
 
 /// Where a chunk's memory comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +75,37 @@ pub(crate) enum Owner {
     Mapped,
 }
 
+/// Which chunks prefer to live where a chunk lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Zone {
+    /// Any, but small ones elsewhere if there is room.
+    General,
+    /// Small ones.
+    Region,
+}
+
+/// Everything that a chunk's head says for as long as it is the same memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) owner: Owner,
+    pub(crate) zone: Zone,
+}
+
+impl Origin {
+    /// The same in a region.
+    pub(crate) const fn in_region(self) -> Self {
+        Self { zone: Zone::Region, ..self }
+    }
+}
+
+impl Owner {
+    /// Memory of this owner outside any region.
+    #[inline]
+    pub(crate) const fn general(self) -> Origin {
+        Origin { owner: self, zone: Zone::General }
+    }
+}
+
 /// The word before the user's memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
@@ -74,14 +116,20 @@ impl Head {
     const MAPPED: u64 = 2;
     const IN_HEAP: u64 = 4;
     const FREE: u64 = 8;
-    const SIZE: u64 = !SEAL_MASK & !(ALIGNMENT as u64 - 1);
+    const WALL: u64 = Self::MAPPED | Self::IN_HEAP;
+    const IN_REGION: u64 = 1 << 47;
+    const SIZE: u64 = !SEAL_MASK & !Self::IN_REGION & !(ALIGNMENT as u64 - 1);
 
     #[inline]
-    fn sealed(chunk: ChunkPtr, size: usize, owner: Owner, prev_in_use: bool) -> Self {
-        let flags = match owner {
+    fn sealed(chunk: ChunkPtr, size: usize, origin: Origin, prev_in_use: bool) -> Self {
+        let owner = match origin.owner {
             Owner::Main => 0,
             Owner::Heap => Self::IN_HEAP,
             Owner::Mapped => Self::MAPPED,
+        };
+        let flags = match origin.zone {
+            Zone::General => owner,
+            Zone::Region => owner | Self::IN_REGION,
         };
         let lasting = size as u64 | flags;
         Self(seal(chunk.address(), lasting) | lasting | u64::from(prev_in_use))
@@ -94,11 +142,22 @@ impl Head {
         self.0 & SEAL_MASK == seal(chunk.address(), lasting)
     }
 
-    /// The chunk's size; only a fence has none.
+    /// The chunk's size; only a fence and a wall have none.
     #[inline]
     pub(crate) fn size(self) -> Option<ChunkSize> {
         let bytes = (self.0 & Self::SIZE) as usize;
-        if bytes >= MIN_CHUNK { Some(ChunkSize::exact(bytes)) } else { None }
+        if bytes >= MIN_CHUNK && !self.is_wall() { Some(ChunkSize::exact(bytes)) } else { None }
+    }
+
+    #[inline]
+    fn is_wall(self) -> bool {
+        self.0 & Self::WALL == Self::WALL
+    }
+
+    /// The length of the region that this is a wall of.
+    #[inline]
+    pub(crate) fn region(self) -> Option<ChunkSize> {
+        if self.is_wall() { Some(ChunkSize::exact((self.0 & Self::SIZE) as usize)) } else { None }
     }
 
     /// The size in bytes if this is the head of a chunk of an arena that is in use: neither free nor mapped.
@@ -125,6 +184,12 @@ impl Head {
         }
     }
 
+    #[inline]
+    pub(crate) fn origin(self) -> Origin {
+        let zone = if self.0 & Self::IN_REGION != 0 { Zone::Region } else { Zone::General };
+        Origin { owner: self.owner(), zone }
+    }
+
     /// Whether the chunk is in a bin, or the top.
     #[inline]
     pub(crate) fn is_free(self) -> bool {
@@ -143,6 +208,9 @@ impl fmt::Debug for Head {
         write!(f, "{:?} {}", self.owner(), self.size().map_or(0, ChunkSize::get))?;
         if self.is_fence() {
             f.write_str(" fence")?;
+        }
+        if self.is_wall() {
+            f.write_str(" wall")?;
         }
         f.write_str(if self.prev_in_use() { " behind a chunk in use" } else { " behind a free chunk" })
     }
@@ -256,20 +324,27 @@ impl ChunkPtr {
 
     /// Writes the head of a chunk that is free: the one before it is in use, for two free neighbours are one chunk.
     #[inline]
-    pub(crate) fn set_free_head(self, size: ChunkSize, owner: Owner) {
-        let head = Head::sealed(self, size.get() | Head::FREE as usize, owner, true);
+    pub(crate) fn set_free_head(self, size: ChunkSize, origin: Origin) {
+        let head = Head::sealed(self, size.get() | Head::FREE as usize, origin, true);
         self.head_word().store(head.0, Ordering::Relaxed);
     }
 
     /// Writes the head of a chunk in use; the holder of the arena's lock does.
     #[inline]
-    pub(crate) fn set_head(self, size: ChunkSize, owner: Owner, prev_in_use: bool) {
-        self.head_word().store(Head::sealed(self, size.get(), owner, prev_in_use).0, Ordering::Relaxed);
+    pub(crate) fn set_head(self, size: ChunkSize, origin: Origin, prev_in_use: bool) {
+        self.head_word().store(Head::sealed(self, size.get(), origin, prev_in_use).0, Ordering::Relaxed);
+    }
+
+    /// Puts a wall of a region of `len` bytes here.
+    pub(crate) fn set_wall(self, len: ChunkSize, prev_in_use: bool) {
+        let origin = Owner::Mapped.general();
+        let head = Head::sealed(self, len.get() | Head::IN_HEAP as usize, origin, prev_in_use);
+        self.head_word().store(head.0, Ordering::Relaxed);
     }
 
     /// Ends a run of chunks here; `following` is where the next run begins, behind memory that is not ours.
     pub(crate) fn set_fence(self, owner: Owner, prev_in_use: bool, following: Option<Self>) {
-        self.head_word().store(Head::sealed(self, 0, owner, prev_in_use).0, Ordering::Relaxed);
+        self.head_word().store(Head::sealed(self, 0, owner.general(), prev_in_use).0, Ordering::Relaxed);
         self.store(2, following.map_or(0, Self::address));
     }
 
@@ -341,161 +416,6 @@ impl fmt::Debug for ChunkPtr {
     }
 }
 
-/// Links of a free chunk to others of its list.
-impl ChunkPtr {
-    /// The chunk behind this one on its list. A link that is not a chunk's address ends the process.
-    #[inline]
-    pub(crate) fn next_on_list(self) -> Self {
-        self.link(2)
-    }
-
-    /// The chunk before this one on its list.
-    #[inline]
-    pub(crate) fn prev_on_list(self) -> Self {
-        self.link(3)
-    }
-
-    #[inline]
-    fn link(self, index: usize) -> Self {
-        match self.pointer(index) {
-            Some(chunk) if chunk.address().is_multiple_of(ALIGNMENT) => chunk,
-            _ => crate::fatal::fatal(crate::fatal::Misuse::ListCorrupted, self.mem().addr().get()),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn set_next_on_list(self, chunk: Self) {
-        self.set_pointer(2, Some(chunk));
-    }
-
-    #[inline]
-    pub(crate) fn set_prev_on_list(self, chunk: Self) {
-        self.set_pointer(3, Some(chunk));
-    }
-}
-
-/// Where a large free chunk stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// On the unsorted list.
-    Unsorted,
-    /// On the list of a tree node of the same size.
-    BesideNode,
-    /// The root of its bin's tree.
-    Root,
-    /// A node below this one.
-    Below(ChunkPtr),
-}
-
-/// Links of a large free chunk in the size tree.
-impl ChunkPtr {
-    const BESIDE: usize = 1;
-
-    /// The place behind the last word that a free chunk may use for its links.
-    pub(crate) fn links_end(self) -> Self {
-        self.at(8 * WORD)
-    }
-
-    pub(crate) fn child(self, side: usize) -> Option<Self> {
-        let child = self.pointer(4 + side);
-        if let Some(child) = child {
-            check!(child.address().is_multiple_of(ALIGNMENT), TreeCorrupted, self.mem().addr().get());
-        }
-        child
-    }
-
-    pub(crate) fn set_child(self, side: usize, child: Option<Self>) {
-        self.set_pointer(4 + side, child);
-    }
-
-    pub(crate) fn place(self) -> Place {
-        match self.load(6) {
-            0 => Place::Unsorted,
-            Self::BESIDE => Place::BesideNode,
-            address if address == self.address() => Place::Root,
-            address => {
-                check!(address.is_multiple_of(ALIGNMENT), TreeCorrupted, self.mem().addr().get());
-                self.pointer(6).map_or(Place::Unsorted, Place::Below)
-            }
-        }
-    }
-
-    pub(crate) fn set_place(self, place: Place) {
-        match place {
-            Place::Unsorted => self.store(6, 0),
-            Place::BesideNode => self.store(6, Self::BESIDE),
-            Place::Root => self.set_pointer(6, Some(self)),
-            Place::Below(node) => self.set_pointer(6, Some(node)),
-        }
-    }
-}
-
-/// A free chunk that is on no list: whoever holds this value must put it somewhere.
-#[derive(Debug)]
-#[must_use = "a free chunk that is on no list is lost"]
-pub(crate) struct FreeChunk {
-    chunk: ChunkPtr,
-    size: ChunkSize,
-    owner: Owner,
-}
-
-impl FreeChunk {
-    /// Free memory of `size` bytes at `chunk`, of which the caller has made sure that it is on no list.
-    #[inline]
-    pub(crate) fn new(chunk: ChunkPtr, size: ChunkSize, owner: Owner) -> Self {
-        Self { chunk, size, owner }
-    }
-
-    #[inline]
-    pub(crate) fn chunk(&self) -> ChunkPtr {
-        self.chunk
-    }
-
-    #[inline]
-    pub(crate) fn size(&self) -> ChunkSize {
-        self.size
-    }
-
-    #[inline]
-    pub(crate) fn owner(&self) -> Owner {
-        self.owner
-    }
-
-    /// Writes head and footer.
-    #[inline]
-    pub(crate) fn write_tags(&self) {
-        self.chunk.set_free_head(self.size, self.owner);
-        self.chunk.next(self.size).set_prev_size(self.size.get());
-    }
-
-    /// Checks head and footer of the free chunk at `chunk` and returns its size and owner.
-    #[inline]
-    pub(crate) fn read_tags(chunk: ChunkPtr) -> (ChunkSize, Owner) {
-        // Two free neighbours are one chunk, so the one before is in use.
-        let sealed = chunk
-            .head()
-            .filter(|head| head.is_free() && head.prev_in_use())
-            .and_then(|head| Some((head.size()?, head.owner())));
-        let Some((size, owner)) = sealed else {
-            crate::fatal::fatal(crate::fatal::Misuse::FreeHeadOverwritten, chunk.mem().addr().get());
-        };
-        check!(chunk.next(size).prev_size() == size.get(), FooterMismatch, chunk.mem().addr().get());
-        (size, owner)
-    }
-
-    /// Clears the words that linked the chunk, so that its next user learns no addresses.
-    #[inline]
-    pub(crate) fn clear_links(&self) {
-        self.chunk.store(2, 0);
-        self.chunk.store(3, 0);
-        if self.size.get() >= MIN_LARGE {
-            self.chunk.store(4, 0);
-            self.chunk.store(5, 0);
-            self.chunk.store(6, 0);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -514,7 +434,7 @@ mod tests {
     fn a_head_reads_back_what_was_written() {
         let mut memory = Memory { _words: [0; 64] };
         let chunk = chunk_in(&mut memory);
-        chunk.set_head(ChunkSize::exact(208), Owner::Heap, true);
+        chunk.set_head(ChunkSize::exact(208), Owner::Heap.general(), true);
         let head = chunk.head().expect("sealed");
         assert_eq!((head.size(), head.owner(), head.prev_in_use()), (Some(ChunkSize::exact(208)), Owner::Heap, true));
         assert_eq!(std::format!("{head:?}"), "Heap 208 behind a chunk in use");
@@ -524,7 +444,7 @@ mod tests {
     fn the_seal_breaks_with_any_lasting_bit_but_not_with_prev_in_use() {
         let mut memory = Memory { _words: [0; 64] };
         let chunk = chunk_in(&mut memory);
-        chunk.set_head(ChunkSize::exact(64), Owner::Main, true);
+        chunk.set_head(ChunkSize::exact(64), Owner::Main.general(), true);
         chunk.set_prev_in_use(false);
         let good = chunk.head().expect("the flag is not sealed");
         assert!(!good.prev_in_use());
@@ -539,7 +459,7 @@ mod tests {
     fn an_erased_head_is_no_head() {
         let mut memory = Memory { _words: [0; 64] };
         let chunk = chunk_in(&mut memory);
-        chunk.set_head(ChunkSize::MIN, Owner::Main, true);
+        chunk.set_head(ChunkSize::MIN, Owner::Main.general(), true);
         chunk.erase_head();
         assert_eq!(chunk.head(), None);
     }
@@ -555,22 +475,14 @@ mod tests {
     }
 
     #[test]
-    fn places_in_the_tree_read_back() {
+    fn a_wall_is_no_chunk_and_knows_its_region() {
         let mut memory = Memory { _words: [0; 64] };
         let chunk = chunk_in(&mut memory);
-        for place in [Place::Unsorted, Place::BesideNode, Place::Root, Place::Below(chunk.at(64))] {
-            chunk.set_place(place);
-            assert_eq!(chunk.place(), place);
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "the size at the end of a free chunk differs")]
-    fn a_footer_that_differs_is_found() {
-        let mut memory = Memory { _words: [0; 64] };
-        let free = FreeChunk::new(chunk_in(&mut memory), ChunkSize::exact(64), Owner::Main);
-        free.write_tags();
-        free.chunk().at(64).set_prev_size(80);
-        let _ = FreeChunk::read_tags(free.chunk());
+        chunk.set_wall(ChunkSize::exact(8192), true);
+        let head = chunk.head().expect("sealed");
+        assert_eq!((head.size(), head.region(), head.prev_in_use()), (None, Some(ChunkSize::exact(8192)), true));
+        assert!(!head.is_fence() && !head.is_free());
+        chunk.set_head(ChunkSize::exact(64), Owner::Mapped.general(), true);
+        assert_eq!(chunk.head().and_then(Head::region), None);
     }
 }

@@ -27,6 +27,7 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use crate::arch;
+use crate::attention::Reason;
 use crate::builder::Heapwright;
 use crate::class::Class;
 use crate::environment;
@@ -42,7 +43,7 @@ use crate::os::linux::Linux;
 use crate::settings;
 use crate::size::{ALIGNMENT, ChunkSize};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::tcache::CachePtr;
+use crate::tcache::{CachePtr, ThreadCache};
 use crate::walk::{self, Visited};
 
 static TABLE: TableWords = [const { AtomicU64::new(0) }; HEAP_SLOTS / 64];
@@ -279,6 +280,31 @@ unsafe extern "C" fn after_fork_in_child() {
     MALLOC.caches.orphan_all_but(own);
     // SAFETY: the same in the child, whose only thread this is.
     unsafe { after_fork_in_parent() };
+    MALLOC.recover_purges();
+}
+
+/// Whether a request may go the fast path: there is nothing to look at, or only the clock, and not yet.
+#[inline(always)]
+fn may_pass(cache: &mut ThreadCache) -> bool {
+    let attention = &MALLOC.source.params.attention;
+    attention.is_quiet() || attention.is_only_due() && cache.is_patient()
+}
+
+/// A request is not on the fast path: if memory lies unused, the clock is looked at.
+#[inline]
+fn tick() {
+    if MALLOC.source.params.attention.has(Reason::PurgeDue) {
+        look_at_clock();
+    }
+}
+
+#[cold]
+fn look_at_clock() {
+    let now = MALLOC.look_at_clock();
+    if let Slot::Live(cache) = Slot::get() {
+        // SAFETY: this thread's cache; the reference ends with the call.
+        unsafe { cache.cache() }.note_time(now);
+    }
 }
 
 /// The fast path of a request: a cached block of a small class, or `None` when it takes more than that.
@@ -286,16 +312,15 @@ unsafe extern "C" fn after_fork_in_child() {
 pub(crate) fn allocate_fast(bytes: usize) -> Option<NonNull<u8>> {
     let class = Class::of_small_request(bytes)?;
     let Slot::Live(cache) = Slot::get() else { return None };
-    if !MALLOC.source.params.attention.is_quiet() {
-        return None;
-    }
     // SAFETY: this thread's cache; the reference ends with the call.
-    unsafe { cache.cache() }.pop(class)
+    let cache = unsafe { cache.cache() };
+    if may_pass(cache) { cache.pop(class) } else { None }
 }
 
 /// `bytes` of memory for the calling thread, at a multiple of `alignment`, a power of two.
 #[inline(never)]
 pub(crate) fn allocate(bytes: usize, alignment: usize, contents: Contents) -> Option<NonNull<u8>> {
+    tick();
     if alignment <= ALIGNMENT
         && let Some(class) = Class::of_request(bytes)
         && let Slot::Live(cache) = Slot::get()
@@ -339,6 +364,7 @@ fn empty_caches() {
 /// Takes a block back. A thread that only frees gets a cache as well: its blocks go back by the magazine.
 #[inline(never)]
 pub(crate) fn free(mem: NonNull<u8>) {
+    tick();
     match cache() {
         // SAFETY: this thread's cache; the reference ends with the call.
         Some(cache) => MALLOC.free_cached(unsafe { cache.cache() }, mem),
@@ -352,11 +378,9 @@ pub(crate) fn free(mem: NonNull<u8>) {
 pub(crate) fn free_fast(mem: NonNull<u8>) -> bool {
     let Slot::Live(cache) = Slot::get() else { return false };
     let Some(class) = MALLOC.small_class_of(mem) else { return false };
-    if magazine::is_cached(mem) || !MALLOC.source.params.attention.is_quiet() {
-        return false;
-    }
     // SAFETY: this thread's cache; the reference ends with the call.
-    unsafe { cache.cache() }.push(class, mem)
+    let cache = unsafe { cache.cache() };
+    !magazine::is_cached(mem) && may_pass(cache) && cache.push(class, mem)
 }
 
 /// The fast path of a free when the request is known, and so the class: the block's head is not looked at.
@@ -367,16 +391,15 @@ fn free_of_layout_fast(mem: NonNull<u8>, layout: Layout) -> bool {
     }
     let Some(class) = Class::of_small_request(layout.size()) else { return false };
     let Slot::Live(cache) = Slot::get() else { return false };
-    if magazine::is_cached(mem) || !MALLOC.source.params.attention.is_quiet() {
-        return false;
-    }
     // SAFETY: this thread's cache; the reference ends with the call.
-    unsafe { cache.cache() }.push(class, mem)
+    let cache = unsafe { cache.cache() };
+    !magazine::is_cached(mem) && may_pass(cache) && cache.push(class, mem)
 }
 
 /// Makes a block of the calling process longer or shorter; see [`Malloc::reallocate`].
 #[inline]
 pub(crate) fn reallocate(mem: NonNull<u8>, bytes: usize, alignment: usize) -> Option<NonNull<u8>> {
+    tick();
     match cache() {
         // SAFETY: this thread's cache; the reference ends with the call.
         Some(cache) => MALLOC.reallocate_cached(unsafe { cache.cache() }, mem, bytes, alignment),

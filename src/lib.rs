@@ -36,7 +36,7 @@
 //! Each module uses those above its own row, or on it; docs/design.md follows one request and one block through them.
 //!
 //! ```text
-//! 0  size  class  fatal  secret  attention  generation  options  sync  span  arch
+//! 0  size  class  fatal  secret  attention  generation  options  sync  span  arch  pages  watermark
 //! 1  os (the memory source)         os::linux, os::fake
 //! 2  chunk (boundary tags)
 //! 3  bins  brk  heap  mapped  source  huge  magazine (blocks in caches)
@@ -108,6 +108,8 @@ mod options;
 #[cfg(not(loom))]
 mod os;
 #[cfg(not(loom))]
+mod pages;
+#[cfg(not(loom))]
 mod report;
 #[cfg(not(loom))]
 mod secret;
@@ -124,6 +126,8 @@ mod stats;
 mod tcache;
 #[cfg(not(loom))]
 mod walk;
+#[cfg(not(loom))]
+mod watermark;
 
 #[cfg(all(test, not(loom)))]
 mod model;

@@ -20,9 +20,11 @@
 #![allow(unsafe_code)]
 
 mod cached;
+mod purge;
 
 use core::ptr::NonNull;
 
+use crate::arch::PAGE_LEN;
 use crate::arena::{ArenaFigures, Block};
 use crate::arenas::{ArenaCell, Arenas};
 use crate::chunk::{ChunkPtr, MEM_OFFSET, Owner};
@@ -36,6 +38,7 @@ use crate::os::Os;
 use crate::size::{ALIGNMENT, ChunkSize};
 use crate::source::Source;
 use crate::tcache::{Caches, ThreadCache};
+use purge::Clock;
 
 /// Bytes in the depot for which it is emptied before an arena grows.
 const WORTH_EMPTYING: usize = 128 << 10;
@@ -48,6 +51,7 @@ pub(crate) struct Malloc<O> {
     pub(crate) caches: Caches,
     depot: Depot,
     mapped: Mapped,
+    clock: Clock,
 }
 
 /// What a caller's pointer turned out to be.
@@ -82,6 +86,7 @@ impl<O: Os> Malloc<O> {
             caches: Caches::new(),
             depot: Depot::new(),
             mapped: Mapped::new(),
+            clock: Clock::new(),
         }
     }
 
@@ -123,8 +128,14 @@ impl<O: Os> Malloc<O> {
                 return Some(self.hand_out(block, contents));
             }
         }
-        let chunk = self.mapped.map(&self.source, size.usable(), ALIGNMENT)?;
-        Some(self.hand_out_mapped(chunk, contents))
+        if let Some(chunk) = self.mapped.map(&self.source, size.usable(), ALIGNMENT) {
+            return Some(self.hand_out_mapped(chunk, contents));
+        }
+        if !self.wait_for_purges() {
+            return None;
+        }
+        let block = home.lock().allocate(&self.source, size)?;
+        Some(self.hand_out(block, contents))
     }
 
     /// As [`allocate`](Self::allocate), at a multiple of `alignment`, a power of two.
@@ -239,8 +250,14 @@ impl<O: Os> Malloc<O> {
         if byte != 0 {
             fill(mem, claimed.usable(), byte as u8);
         }
-        let release = cell.lock().free(&self.source, claimed.chunk);
+        let mut arena = cell.lock();
+        let release = arena.free(&self.source, claimed.chunk);
+        let is_worth_watching = arena.is_worth_watching();
+        drop(arena);
         release.run(&self.source);
+        if is_worth_watching {
+            self.watch();
+        }
     }
 
     /// Ends the process unless a block can be the one that was asked for with `bytes` and `alignment`: at least as long,
@@ -348,9 +365,9 @@ impl<O: Os> Malloc<O> {
         self.source.retry_releases();
         let mut purged = 0;
         for cell in self.arenas.iter() {
-            let (len, release) = cell.lock().trim(&self.source, pad);
+            let release = cell.lock().trim(&self.source, pad);
             release.run(&self.source);
-            purged += len;
+            purged += self.purge_chunks(cell, usize::MAX) * PAGE_LEN;
         }
         purged + before.saturating_sub(self.system())
     }

@@ -118,7 +118,7 @@ impl Mapped {
         // SAFETY: aligned: mappings are, and so is a lead; the memory is this chunk's.
         let chunk = unsafe { ChunkPtr::new(place) };
         chunk.set_lead(lead);
-        chunk.set_head(ChunkSize::exact(len - lead), Owner::Mapped, true);
+        chunk.set_head(ChunkSize::exact(len - lead), Owner::Mapped.general(), true);
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         let bytes = self.bytes.fetch_add(len, Ordering::Relaxed) + len;
         self.most_count.fetch_max(count, Ordering::Relaxed);
@@ -172,7 +172,7 @@ impl Mapped {
         let place = unsafe { moved.add(lead) };
         // SAFETY: as aligned as before: mappings move by whole pages.
         let chunk = unsafe { ChunkPtr::new(place) };
-        chunk.set_head(ChunkSize::exact(new_len - lead), Owner::Mapped, true);
+        chunk.set_head(ChunkSize::exact(new_len - lead), Owner::Mapped.general(), true);
         Some(chunk)
     }
 }

@@ -62,6 +62,10 @@ pub(crate) enum Operation {
     ForeignMoveBreak {
         bytes: usize,
     },
+    /// Time passes, and somebody looks at the clock.
+    Pass {
+        milliseconds: u64,
+    },
     /// The system refuses the n-th of the following calls.
     RefuseNth {
         n: usize,
@@ -96,6 +100,7 @@ pub(crate) fn operations() -> impl Strategy<Value = Operation> {
         1 => any::<usize>().prop_map(|thread| Operation::Detach { thread }),
         1 => Just(Operation::Fork),
         1 => (1..20_000usize).prop_map(|bytes| Operation::ForeignMoveBreak { bytes }),
+        3 => (1..400u64).prop_map(|milliseconds| Operation::Pass { milliseconds }),
         1 => (1..4usize).prop_map(|n| Operation::RefuseNth { n }),
         1 => Just(Operation::RefuseGrowth),
         2 => Just(Operation::RefuseNothing),
@@ -266,6 +271,10 @@ impl Model {
                     self.has_foreign = true;
                 }
             }
+            Operation::Pass { milliseconds } => {
+                self.os().pass(milliseconds);
+                self.malloc.look_at_clock();
+            }
             Operation::RefuseNth { n } => self.os().refuse(Refuse::Nth(n)),
             Operation::RefuseGrowth => self.os().refuse(Refuse::Growth),
             Operation::RefuseNothing => self.os().refuse(Refuse::Nothing),
@@ -412,11 +421,13 @@ fn full_tour() -> Vec<Operation> {
                 script.push(Operation::AllocateAligned { bytes: 3_000, log_alignment: 12, arena: step });
                 script.push(Operation::Resize { block: step * 7, bytes: bytes * 2, arena: step });
                 script.push(Operation::Resize { block: step * 5, bytes: 100, arena: step });
+                script.push(Operation::Pass { milliseconds: 150 });
             }
         }
         for step in 0..18usize {
             script.push(Operation::Free { block: step * 11 });
         }
+        script.push(Operation::Pass { milliseconds: 700 });
         script.push(Operation::Trim { pad: 0 });
     }
     script
@@ -575,4 +586,56 @@ fn more_cores_do_not_mean_more_arenas_than_threads() {
     let mut model = Model::over(FakeOs::new().with_cores(8), Caching::On);
     (0..3).for_each(|_| model.apply(&Operation::Attach));
     assert_eq!(model.malloc.arenas.iter().count(), 4);
+}
+
+/// A thread that fills whole heaps with blocks of 5,000 bytes and frees all but every twelfth: what lies between is purged
+/// once it has lain unused for the window, at one look, though nothing at the ends could be cut off.
+#[test]
+fn memory_between_blocks_in_use_goes_back_after_a_while_and_one_look() {
+    let mut model = Model::over(FakeOs::new(), Caching::Off);
+    (0..240).for_each(|_| model.apply(&Operation::Allocate { bytes: 5_000, arena: 0, zero: false }));
+    let full = model.os().usable_len();
+    let mut pinned = Vec::new();
+    for (at, block) in core::mem::take(&mut model.blocks).into_iter().enumerate() {
+        if at % 12 == 11 {
+            pinned.push(block);
+        } else {
+            model.malloc.free_cached(model.cache(0), block.mem);
+        }
+    }
+    model.blocks = pinned;
+    model.assert_consistent();
+    let dirty = |model: &Model| model.malloc.arenas.iter().map(|cell| cell.lock().dirty_pages()).sum::<usize>();
+    assert!(dirty(&model) * 4096 > full / 2, "all of it stays at first");
+    model.apply(&Operation::Pass { milliseconds: 300 });
+    assert!(dirty(&model) * 4096 > full / 2, "and for a while");
+    model.apply(&Operation::Pass { milliseconds: 700 });
+    let kept = model.malloc.arenas.main().lock().kept_pages(default::DIRTY_PERCENT);
+    assert!(dirty(&model) <= kept, "{} dirty pages are left, {kept} may be", dirty(&model));
+    // The blocks that stayed are whole, and so is what is got again.
+    model.apply(&Operation::Allocate { bytes: 50_000, arena: 0, zero: true });
+    model.assert_returns_everything();
+}
+
+/// A program that frees everything and takes it again within the window loses nothing, however long it goes on.
+#[test]
+fn a_sawtooth_is_not_purged() {
+    let mut model = Model::over(FakeOs::new(), Caching::Off);
+    let pin = Operation::Allocate { bytes: 2_000, arena: 0, zero: false };
+    for _ in 0..20 {
+        (0..100).for_each(|_| model.apply(&Operation::Allocate { bytes: 9_000, arena: 0, zero: false }));
+        model.apply(&pin);
+        let blocks = core::mem::take(&mut model.blocks);
+        model.os().take_log();
+        for block in blocks {
+            if block.bytes == 2_000 {
+                model.blocks.push(block);
+            } else {
+                model.malloc.free_cached(model.cache(0), block.mem);
+            }
+        }
+        model.apply(&Operation::Pass { milliseconds: 90 });
+        assert!(model.os().take_log().iter().all(|&(call, _)| call != Call::Purge));
+    }
+    model.assert_returns_everything();
 }

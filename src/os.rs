@@ -56,6 +56,12 @@ pub(crate) unsafe trait Os: Sync {
     /// Whether the word at `address`, which may be any number, can be read.
     fn is_readable(&self, address: usize) -> bool;
 
+    /// A clock that only goes on, in milliseconds; it may be some of them late.
+    fn now(&self) -> u64;
+
+    /// Lets other threads run.
+    fn pause(&self);
+
     /// Moves the break by `delta` bytes (any number) and returns where it was, like `sbrk`. `None` when it is refused.
     ///
     /// # Safety

@@ -20,8 +20,8 @@ pub(crate) const OVERHEAD: usize = 8;
 pub(crate) const MIN_CHUNK: usize = 32;
 /// From this size on a free chunk is kept in a size tree instead of a list of equals.
 pub(crate) const MIN_LARGE: usize = 1024;
-/// The largest chunk: a head has 44 bits for the size in units of 16 bytes, and no address space is larger.
-pub(crate) const MAX_CHUNK: usize = 1 << 47;
+/// The largest chunk: a head has 43 bits for the size in units of 16 bytes, and no address space has room for two of it.
+pub(crate) const MAX_CHUNK: usize = 1 << 46;
 
 const _: () = assert!(ALIGNMENT.is_power_of_two() && MIN_CHUNK.is_multiple_of(ALIGNMENT));
 const _: () = assert!(MIN_CHUNK == 4 * size_of::<usize>());

@@ -11,6 +11,7 @@
 //!   active              =  mapped - free - top
 //! ```
 
+use crate::arch::PAGE_LEN;
 use crate::arena::ArenaFigures;
 use crate::arenas::ArenaCell;
 use crate::malloc::Malloc;
@@ -83,6 +84,13 @@ pub struct Stats {
     pub growths: usize,
     /// How often an arena has given something back (a number).
     pub trims: usize,
+    /// Whole pages inside free memory that have been touched since the system gave them, in bytes: what a purge would give
+    /// back.
+    pub dirty: usize,
+    /// How often such pages have been given back (a number of calls).
+    pub purges: usize,
+    /// How much of them in all.
+    pub purged: usize,
     /// How often a thread found the lock of its arena held (a number).
     pub contended: usize,
 }
@@ -119,6 +127,12 @@ pub struct ArenaStats {
     pub growths: usize,
     /// How often it has given something back (a number).
     pub trims: usize,
+    /// See [`Stats::dirty`], [`Stats::purges`], [`Stats::purged`].
+    pub dirty: usize,
+    /// The same.
+    pub purges: usize,
+    /// The same.
+    pub purged: usize,
     /// How often a thread found its lock held (a number).
     pub contended: usize,
 }
@@ -140,6 +154,9 @@ impl ArenaStats {
             break_moves: figures.break_moves,
             growths: figures.counts.growths,
             trims: figures.counts.trims,
+            dirty: figures.dirty_pages * PAGE_LEN,
+            purges: figures.counts.purges,
+            purged: figures.counts.purged_pages * PAGE_LEN,
             contended: cell.contended(),
         }
     }
@@ -180,6 +197,9 @@ pub(crate) fn collect<O: Os>(malloc: &Malloc<O>) -> Stats {
         stats.break_moves += arena.break_moves;
         stats.growths += arena.growths;
         stats.trims += arena.trims;
+        stats.dirty += arena.dirty;
+        stats.purges += arena.purges;
+        stats.purged += arena.purged;
         stats.contended += arena.contended;
     });
     malloc.caches.for_each(|_, bytes| stats.cached += bytes);

@@ -34,6 +34,8 @@ use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, Ordering};
 
 /// Bytes of spare magazines that a thread may keep; what is beyond goes to the depot.
 const SPARE_BYTES: usize = 64 << 10;
+/// Requests of a busy thread between two looks at the clock. A thread that becomes slow is late by so many.
+const PATIENCE: u32 = 16;
 
 /// The cached blocks of one class.
 #[derive(Debug)]
@@ -65,6 +67,10 @@ pub(crate) struct ThreadCache {
     arena: AtomicPtr<ArenaCell>,
     /// Bytes of all spare magazines.
     spare_bytes: usize,
+    /// How many requests may pass before the clock is looked at again, while a purge is due.
+    patience: u32,
+    /// The time of the last look, in milliseconds.
+    seen: u64,
     /// Which limits the capacities are of.
     limits: u32,
     /// Other threads read and write the atomics in here while the owner has a reference: it is not to be taken for the
@@ -75,7 +81,30 @@ pub(crate) struct ThreadCache {
 impl ThreadCache {
     fn new(arena: &'static ArenaCell) -> Self {
         let arena = AtomicPtr::new(core::ptr::from_ref(arena).cast_mut());
-        Self { shelves: [const { Shelf::EMPTY }; CLASSES], arena, spare_bytes: 0, limits: 0, _shared: PhantomPinned }
+        Self {
+            shelves: [const { Shelf::EMPTY }; CLASSES],
+            arena,
+            spare_bytes: 0,
+            patience: 0,
+            seen: 0,
+            limits: 0,
+            _shared: PhantomPinned,
+        }
+    }
+
+    /// While a purge is due: whether this request may pass without a look at the clock.
+    #[inline(always)]
+    pub(crate) fn is_patient(&mut self) -> bool {
+        let is_patient = self.patience > 0;
+        self.patience -= u32::from(is_patient);
+        is_patient
+    }
+
+    /// The clock shows `now`, in milliseconds. Only a thread that comes again within its resolution is busy enough to let
+    /// some requests pass.
+    pub(crate) fn note_time(&mut self, now: u64) {
+        self.patience = if now == self.seen { PATIENCE } else { 0 };
+        self.seen = now;
     }
 
     /// The thread's arena.

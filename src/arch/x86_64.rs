@@ -18,6 +18,8 @@ use core::sync::atomic::AtomicU8;
 pub(crate) const POINTER_WIDTH: u32 = usize::BITS;
 /// Bits of a user-space address, unless a mapping asks for more by its hint, and ours never do.
 pub(crate) const ADDRESS_BITS: u32 = 47;
+/// The length of a page in bytes; the architecture has no other for memory of this kind.
+pub(crate) const PAGE_LEN: usize = 4096;
 
 /// The length of a huge page that the processor maps by one entry of its second-lowest table.
 pub(crate) const HUGE_PAGE_LEN: usize = 2 << 20;

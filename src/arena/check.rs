@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 
 use super::walk::RunEnd;
 use super::{Arena, Backing, ChunkState};
-use crate::chunk::{ChunkPtr, FreeChunk, Owner};
+use crate::arch::PAGE_LEN;
+use crate::chunk::{ChunkPtr, FreeChunk, Owner, Zone};
 use crate::heap::HeapPtr;
 use crate::os::Os;
+use crate::pages::Pages;
 use crate::size::ChunkSize;
 use crate::source::Source;
 
@@ -35,7 +37,8 @@ impl Arena {
             assert_eq!(head.is_free(), is_free, "I12: FREE of {chunk:?}");
             match state {
                 ChunkState::Free => {
-                    assert_eq!(FreeChunk::read_tags(chunk), (size, head.owner()), "I4: tags of {chunk:?}");
+                    assert_eq!(FreeChunk::read_tags(chunk), (size, head.origin()), "I4: tags of {chunk:?}");
+                    assert_clean_pages_are_zero(chunk);
                     assert!(walked_free.insert(chunk), "I4: {chunk:?} twice");
                 }
                 ChunkState::Top => tops += 1,
@@ -45,9 +48,14 @@ impl Arena {
         });
         assert_eq!(tops, usize::from(self.top.place().is_some()), "I8: the top is the end of one run");
         let mut binned = BTreeSet::new();
-        self.bins.for_each(|chunk| assert!(binned.insert(chunk), "I4: {chunk:?} is in two bins"));
+        for (bins, zone) in [(&self.general, Zone::General), (&self.regions, Zone::Region)] {
+            bins.for_each(|chunk| {
+                assert!(binned.insert(chunk), "I4: {chunk:?} is in two bins");
+                assert_eq!(FreeChunk::read(chunk).origin().zone, zone, "I15: {chunk:?} is in the other zone's bins");
+            });
+            bins.assert_consistent();
+        }
         assert_eq!(binned, walked_free, "I4: the bins hold exactly the free chunks");
-        self.bins.assert_consistent();
         self.assert_heaps(source);
         self.assert_break();
         self.assert_system();
@@ -93,5 +101,23 @@ impl Arena {
             ChunkState::Top => top += size.get(),
         });
         assert_eq!((in_use, free, top), (figures.in_use(), figures.free_bytes, figures.top), "I9: {figures:?}");
+    }
+}
+
+/// Whole pages of a free chunk that are not dirty are as the system gives them.
+#[allow(unsafe_code)]
+fn assert_clean_pages_are_zero(chunk: ChunkPtr) {
+    let free = FreeChunk::read(chunk);
+    let (inside, dirty) = (free.pages_inside(), free.dirty());
+    let clean = if dirty.is_empty() {
+        [inside, Pages::NONE]
+    } else {
+        [Pages::new(inside.first(), dirty.first()), Pages::new(dirty.end(), inside.end())]
+    };
+    for page in clean.into_iter().flat_map(|pages| pages.first()..pages.end()) {
+        let start = chunk.at(page * PAGE_LEN - chunk.address()).start();
+        // SAFETY: within a free chunk, whose pages are usable.
+        let bytes = unsafe { start.cast::<[u8; PAGE_LEN]>().as_ref() };
+        assert!(bytes == &[0; PAGE_LEN], "I16: the clean page {page:#x} of {chunk:?}");
     }
 }

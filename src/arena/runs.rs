@@ -24,6 +24,7 @@ use crate::fatal::check;
 use crate::heap::{HeapPlan, HeapPtr};
 use crate::options::Param;
 use crate::os::Os;
+use crate::pages::Pages;
 use crate::size::{ALIGNMENT, ChunkSize, MIN_CHUNK, round_down};
 use crate::source::Source;
 
@@ -37,6 +38,7 @@ impl Arena {
     /// Makes the top long enough for a chunk of `size`, or begins another run. `false` when the system has no more.
     #[cold]
     pub(super) fn grow<O: Os>(&mut self, source: &Source<O>, size: ChunkSize) -> bool {
+        self.has_regions = source.params.get(Param::Regions) != 0 && self.is_worth_regions();
         if self.grow_top(source, size) {
             return true;
         }
@@ -200,18 +202,21 @@ impl Arena {
 
     /// Makes the top, if there is any, an ordinary free chunk with a fence behind it.
     fn retire_top<O: Os>(&mut self) {
+        let dirty = self.top.dirty();
         let Some(top) = self.top.take() else { return };
-        self.end_run::<O>(top.chunk, top.chunk.next(top.size), top.owner);
+        self.end_run::<O>(top.chunk, top.chunk.next(top.size), top.owner, dirty);
     }
 
-    /// Ends a run whose free memory reaches from `chunk` to `end`: a free chunk if it is long enough, and the fence.
-    fn end_run<O: Os>(&mut self, chunk: ChunkPtr, end: ChunkPtr, owner: Owner) {
+    /// Ends a run whose free memory, of which `dirty` has been touched, reaches from `chunk` to `end`: a free chunk if it is
+    /// long enough, and the fence.
+    fn end_run<O: Os>(&mut self, chunk: ChunkPtr, end: ChunkPtr, owner: Owner, dirty: Pages) {
         let len = end.address() - chunk.address();
         let has_chunk = len >= MIN_CHUNK + FENCE_LEN;
         let fence = if has_chunk { end.before(FENCE_LEN) } else { chunk };
         fence.set_fence(owner, !has_chunk, None);
         if has_chunk {
-            self.bins.insert(FreeChunk::new(chunk, ChunkSize::exact(len - FENCE_LEN), owner));
+            let size = ChunkSize::exact(len - FENCE_LEN);
+            self.insert(FreeChunk::new(chunk, size, owner.general()).with_dirty(dirty));
         }
         match owner {
             Owner::Main => self.set_break_fence(Some(fence)),
@@ -248,7 +253,7 @@ impl Arena {
         let most = lowest.map_or(0, |lowest| chunk.address() - lowest.address());
         let is_possible = prev_size >= MIN_CHUNK && prev_size.is_multiple_of(ALIGNMENT) && prev_size <= most;
         check!(is_possible, FooterMismatch, mem);
-        let prev = self.bins.take(chunk.before(prev_size));
+        let prev = self.take(chunk.before(prev_size));
         check!(prev.size().get() == prev_size, FooterMismatch, mem);
         prev
     }
@@ -272,7 +277,7 @@ impl Arena {
             }
         }
         if free.size().get() < source.params.trim_trigger(self.counts.system) {
-            self.bins.insert(free);
+            self.insert(free);
         } else {
             self.shorten_run(source, free, fence);
         }
@@ -297,11 +302,11 @@ impl Arena {
             _ => None,
         };
         let Some((len, end)) = cut else {
-            self.bins.insert(free);
+            self.insert(free);
             return;
         };
         self.count_trim(len);
-        self.end_run::<O>(free.chunk(), end, free.owner());
+        self.end_run::<O>(free.chunk(), end, free.owner(), free.dirty());
     }
 
     /// Cuts the top down if it is longer than it may be, or gives its heap back if nothing else is in it.
@@ -354,15 +359,11 @@ impl Arena {
         false
     }
 
-    /// Gives back what can be without moving anything: the top down to `pad` bytes, the ends of the other runs, and the
-    /// whole pages inside every other free chunk. Returns how many bytes of such pages there were; the rest shows in the
-    /// bytes that the arena has from the system.
-    pub(crate) fn trim<O: Os>(&mut self, source: &Source<O>, pad: usize) -> (usize, Release) {
+    /// Gives back what can be cut off: the top down to `pad` bytes, and the ends of the other runs. How much that is shows
+    /// in the bytes that the arena has from the system.
+    pub(crate) fn trim<O: Os>(&mut self, source: &Source<O>, pad: usize) -> Release {
         self.shorten_ends(source);
-        let release = self.trim_top(source, pad);
-        let mut purged = 0;
-        self.bins.for_each_large(|chunk| purged += purge_inside(source, chunk));
-        (purged, release)
+        self.trim_top(source, pad)
     }
 
     /// Cuts every run that ends with a fence: those of heaps, and the last one of the break.
@@ -385,16 +386,4 @@ impl Arena {
             self.shorten_run(source, free, fence);
         }
     }
-}
-
-/// Gives the memory of the whole pages inside a free chunk back. Its links and its footer lie outside them.
-#[allow(unsafe_code)]
-fn purge_inside<O: Os>(source: &Source<O>, chunk: ChunkPtr) -> usize {
-    let page = source.os.page_len();
-    let (size, _) = FreeChunk::read_tags(chunk);
-    let inside = chunk.links_end();
-    let skipped = inside.address().next_multiple_of(page) - chunk.address();
-    let len = round_down(chunk.next(size).address(), page).saturating_sub(chunk.address() + skipped);
-    // SAFETY: between the links and the footer of a free chunk lies nothing that is used.
-    if len > 0 && unsafe { source.os.purge(chunk.at(skipped).start(), len) } { len } else { 0 }
 }

@@ -13,7 +13,10 @@
 use super::Block;
 use crate::chunk::{ChunkPtr, FreeChunk, MEM_OFFSET, Owner};
 use crate::fatal::check;
+use crate::os::Os;
+use crate::pages::Pages;
 use crate::size::{ChunkSize, MIN_CHUNK};
+use crate::source::Source;
 
 /// The arena's record of its top.
 #[derive(Debug)]
@@ -61,7 +64,7 @@ impl Top {
     }
 
     pub(super) fn set(&mut self, chunk: ChunkPtr, size: ChunkSize, owner: Owner, clean: usize) {
-        chunk.set_free_head(size, owner);
+        chunk.set_free_head(size, owner.general());
         let clean = clean.max(chunk.address() + MEM_OFFSET);
         self.0 = Some(Place { chunk, size, owner, clean });
     }
@@ -81,16 +84,38 @@ impl Top {
     #[inline]
     pub(super) fn carve(&mut self, size: ChunkSize) -> Option<Block> {
         let place = self.0?;
+        let chunk = self.shorten_front(size)?;
+        chunk.set_head(size, place.owner.general(), true);
+        let dirty = place.clean.saturating_sub(chunk.mem().addr().get()).min(size.usable());
+        Some(Block { chunk, dirty })
+    }
+
+    /// Cuts a free chunk of `size` from the front, if as much as a minimal chunk remains.
+    pub(super) fn cut(&mut self, size: ChunkSize) -> Option<FreeChunk> {
+        let place = self.0?;
+        let chunk = self.shorten_front(size)?;
+        let free = FreeChunk::new(chunk, size, place.owner.general());
+        Some(free.with_dirty(Pages::touched_between(chunk.address(), place.clean)))
+    }
+
+    /// The top without its first `size` bytes, which are the caller's.
+    #[inline]
+    fn shorten_front(&mut self, size: ChunkSize) -> Option<ChunkPtr> {
+        let place = self.0?;
         if place.size.get() < size.get().checked_add(MIN_CHUNK)? {
             return None;
         }
         self.check();
-        let chunk = place.chunk;
         let rest = ChunkSize::exact(place.size.get() - size.get());
-        chunk.set_head(size, place.owner, true);
-        self.set(chunk.next(size), rest, place.owner, place.clean);
-        let dirty = place.clean.saturating_sub(chunk.mem().addr().get()).min(size.usable());
-        Some(Block { chunk, dirty })
+        self.set(place.chunk.next(size), rest, place.owner, place.clean);
+        Some(place.chunk)
+    }
+
+    /// What has been touched of the top since the system gave it.
+    pub(super) fn dirty(&self) -> Pages {
+        self.0.map_or(Pages::NONE, |place| {
+            place.chunk.pages_inside(place.size).meet(Pages::touched_between(0, place.clean))
+        })
     }
 
     /// Takes in the free chunk that lies right before the top.
@@ -99,6 +124,21 @@ impl Top {
         if let Some(place) = self.0 {
             place.chunk.erase_head();
             self.set(free.chunk(), free.size().joined(place.size), place.owner, place.clean);
+        }
+    }
+
+    /// Gives at most `most` dirty pages back, the last ones. Returns how many.
+    #[allow(unsafe_code)]
+    pub(super) fn purge_end<O: Os>(&mut self, source: &Source<O>, most: usize) -> usize {
+        let (_, pages) = self.dirty().split_last(most);
+        let Some(place) = self.0.as_mut().filter(|_| !pages.is_empty()) else { return 0 };
+        let start = place.chunk.at(pages.start_address() - place.chunk.address()).start();
+        // SAFETY: whole pages behind the head of the top, in which nothing is used.
+        if unsafe { source.os.purge(start, pages.len()) } {
+            place.clean = pages.start_address();
+            pages.count()
+        } else {
+            0
         }
     }
 

@@ -4,7 +4,7 @@
 //! wrong ends the process with the sentence of that misuse, as the next free beside it would have.
 
 use super::{Arena, Backing};
-use crate::chunk::{ChunkPtr, MEM_OFFSET};
+use crate::chunk::{ChunkPtr, MEM_OFFSET, WALL_LEN};
 use crate::fatal::{Misuse, check, fatal};
 use crate::heap::HeapPtr;
 use crate::magazine;
@@ -92,6 +92,10 @@ impl Arena {
         loop {
             let mem = chunk.mem().addr().get();
             let Some(head) = chunk.head() else { fatal(Misuse::NextHeadOverwritten, mem) };
+            if head.region().is_some() {
+                chunk = chunk.at(WALL_LEN);
+                continue;
+            }
             let Some(size) = head.size() else { return RunEnd::Fence(chunk) };
             let len = limit - chunk.address();
             if self.top.is_at(chunk) {

@@ -63,6 +63,11 @@ impl Tree {
         self.0.is_none()
     }
 
+    /// Any chunk of the tree.
+    pub(super) fn root(&self) -> Option<ChunkPtr> {
+        self.0.map(beside)
+    }
+
     pub(super) fn insert(&mut self, chunk: ChunkPtr, size: ChunkSize, is_last: bool) {
         let Some(mut node) = self.0 else {
             become_leaf(chunk, Place::Root);

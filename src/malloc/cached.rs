@@ -281,9 +281,13 @@ impl<O: Os> Malloc<O> {
         }
         // A heap goes back, not under the lock; then the rest of the magazine in the next round.
         let last = arena.free_row(&self.source, &mut row);
+        let is_worth_watching = arena.is_worth_watching();
         drop(arena);
         release.run(&self.source);
         last.run(&self.source);
+        if is_worth_watching {
+            self.watch();
+        }
         while let Some(mem) = magazine.pop() {
             others.push(mem);
         }
@@ -327,6 +331,7 @@ impl<O: Os> Malloc<O> {
 
     /// Before a fork: takes every lock.
     pub(crate) fn begin_fork(&self) {
+        self.clock.begin_fork();
         self.arenas.begin_making();
         self.depot.begin_fork();
         self.arenas.begin_fork();
@@ -337,5 +342,6 @@ impl<O: Os> Malloc<O> {
         self.arenas.end_fork();
         self.depot.end_fork();
         self.arenas.end_making();
+        self.clock.end_fork();
     }
 }

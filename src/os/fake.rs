@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::vec::Vec;
@@ -74,6 +75,8 @@ pub(crate) struct FakeOs<const HEAP: usize = SMALL_HEAP> {
     window: NonNull<u8>,
     whole: (NonNull<u8>, usize),
     cores: usize,
+    /// Milliseconds that have passed.
+    clock: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -113,7 +116,7 @@ impl<const HEAP: usize> FakeOs<HEAP> {
             has_huge_pages: false,
             huge: Vec::new(),
         };
-        Self { window, whole: (start, len), cores: 2, state: Mutex::new(state) }
+        Self { window, whole: (start, len), cores: 2, clock: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     pub(crate) fn with_cores(mut self, cores: usize) -> Self {
@@ -143,6 +146,11 @@ impl<const HEAP: usize> FakeOs<HEAP> {
     /// From now on refuses what `refuse` says.
     pub(crate) fn refuse(&self, refuse: Refuse) {
         self.state().refuse = refuse;
+    }
+
+    /// Time passes.
+    pub(crate) fn pass(&self, milliseconds: u64) {
+        self.clock.fetch_add(milliseconds, Ordering::Relaxed);
     }
 
     /// The calls since the last time, the refused ones too.
@@ -330,6 +338,14 @@ unsafe impl<const HEAP: usize> Os for FakeOs<HEAP> {
 
     fn usable_cores(&self) -> usize {
         self.cores
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    fn pause(&self) {
+        panic!("nobody else could have memory here: the tests' threads are one thread");
     }
 
     unsafe fn move_break(&self, delta: isize) -> Option<NonNull<u8>> {

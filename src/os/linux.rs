@@ -105,6 +105,18 @@ unsafe impl Os for Linux {
         result != -(libc::EFAULT as isize)
     }
 
+    fn now(&self) -> u64 {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: clock_gettime(2) writes one timespec; this clock is read in user space and always there.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+        time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+    }
+
+    fn pause(&self) {
+        // SAFETY: sched_yield(2) has no arguments.
+        let _ = unsafe { syscall(libc::SYS_sched_yield, [0; 6]) };
+    }
+
     unsafe fn move_break(&self, delta: isize) -> Option<NonNull<u8>> {
         // SAFETY: the caller's promise is passed on.
         unsafe { self.break_owner.move_break(delta) }

@@ -1,0 +1,142 @@
+//! Zones: small chunks live together, by preference.
+//!
+//! One small block that lives long keeps a whole page, and the run below it, from going back. So small chunks have
+//! *regions*: pieces of up to 64 KiB that are cut from a large free chunk or from the top, and whose chunks carry a flag.
+//! A small request looks in the regions first, a large one everywhere else:
+//!
+//! ```text
+//!   | large | large |W| small small small free |W| large | free   |W| small ...   |W| top
+//!                                         ^                 ^
+//!                           a small request looks here,   a large one here
+//! ```
+//!
+//! It is a preference: before an arena asks the system for more, each kind takes what the other has free. The walls `W`
+//! are heads of 16 bytes that keep free neighbours of two kinds from becoming one; when nothing is in use between its
+//! two walls a region is dissolved, walls and all. Two zones that never borrow would lose what boundary tags are for: in
+//! a model of a store whose sizes drift the peak was 2.04 times the live bytes with one zone, 2.6 to 2.8 with two that do
+//! not borrow, and 2.10 with two that do.
+
+use super::Arena;
+use crate::bins::Bins;
+use crate::chunk::{ChunkPtr, FreeChunk, Head, WALL_LEN, Zone};
+use crate::fatal::{Misuse, fatal};
+use crate::pages::Pages;
+use crate::size::{ChunkSize, MIN_CHUNK};
+
+/// An arena with fewer bytes in use has no regions: all of it together is hardly longer than one.
+const WORTH_REGIONS: usize = 64 << 10;
+/// A region is this part of what is in use,
+const REGION_PART: usize = 16;
+/// but not shorter or longer than this, in bytes.
+const MIN_REGION: usize = 8 << 10;
+const MAX_REGION: usize = 64 << 10;
+
+impl Arena {
+    pub(super) fn bins_of(&mut self, zone: Zone) -> &mut Bins {
+        match zone {
+            Zone::General => &mut self.general,
+            Zone::Region => &mut self.regions,
+        }
+    }
+
+    /// Keeps a free chunk.
+    #[inline]
+    pub(super) fn insert(&mut self, free: FreeChunk) {
+        self.bins_of(free.origin().zone).insert(free);
+    }
+
+    /// Takes the free chunk at `chunk` out of its bin, after checking its tags and links.
+    #[inline]
+    pub(super) fn take(&mut self, chunk: ChunkPtr) -> FreeChunk {
+        let (_, origin) = FreeChunk::read_tags(chunk);
+        self.bins_of(origin.zone).take(chunk)
+    }
+
+    /// A free chunk of exactly `size`, if that is small and one is kept where small chunks are looked for first.
+    #[inline]
+    pub(super) fn take_exact_small(&mut self, size: ChunkSize) -> Option<FreeChunk> {
+        let bins = if self.has_regions { &mut self.regions } else { &mut self.general };
+        bins.take_exact_small(size)
+    }
+
+    /// The free chunk to cut a chunk of `size` from, where chunks of this kind are to live. `None` sends it to the top,
+    /// and if that is too short to [`borrow`](Self::borrow).
+    #[inline]
+    pub(super) fn take_fit(&mut self, size: ChunkSize) -> Option<FreeChunk> {
+        if size >= ChunkSize::LARGE || !self.has_regions {
+            return self.general.take_fit(size);
+        }
+        self.regions.take_fit(size).or_else(|| self.begin_region())
+    }
+
+    /// The free chunk to cut a chunk of `size` from, when there is none where it should be: the other kind's.
+    pub(super) fn borrow(&mut self, size: ChunkSize) -> Option<FreeChunk> {
+        if size >= ChunkSize::LARGE { self.regions.take_fit(size) } else { self.general.take_fit(size) }
+    }
+
+    /// Bytes that are neither free nor the top.
+    pub(super) fn bytes_in_use(&self) -> usize {
+        self.counts.system - self.general.bytes() - self.regions.bytes() - self.top.len()
+    }
+
+    /// Whether the arena has so much in use that small chunks shall live together. Looked at where it grows.
+    pub(super) fn is_worth_regions(&self) -> bool {
+        self.has_regions || self.bytes_in_use() >= WORTH_REGIONS
+    }
+
+    /// Makes the best fit among large free chunks, or the front of the top, a region.
+    fn begin_region(&mut self) -> Option<FreeChunk> {
+        let len = (self.bytes_in_use() / REGION_PART).next_power_of_two().clamp(MIN_REGION, MAX_REGION);
+        let size = ChunkSize::exact(len);
+        let ground = match self.general.take_fit(size) {
+            Some(free) => self.cut(free, size),
+            None => self.top.cut(size)?,
+        };
+        let chunk = ground.chunk();
+        self.walls += 2 * WALL_LEN;
+        let inside = ChunkSize::exact(ground.size().get() - 2 * WALL_LEN);
+        let first = chunk.at(WALL_LEN);
+        chunk.set_wall(inside, true);
+        first.next(inside).set_wall(inside, false);
+        Some(FreeChunk::new(first, inside, ground.origin().in_region()).with_dirty(ground.dirty()))
+    }
+
+    /// The front of a free chunk; the rest stays what it is.
+    fn cut(&mut self, free: FreeChunk, size: ChunkSize) -> FreeChunk {
+        let dirty = free.dirty();
+        let Some(rest) = free.size().remainder(size) else {
+            free.chunk().next(free.size()).set_prev_in_use(true);
+            return free;
+        };
+        self.insert(FreeChunk::new(free.chunk().next(size), rest, free.origin()).with_dirty(dirty));
+        FreeChunk::new(free.chunk(), size, free.origin()).with_dirty(dirty)
+    }
+
+    /// If a free chunk, with `next` behind it, is all of a region, both walls fall: the same with what they stood on, and whether the chunk before
+    /// that is in use.
+    pub(super) fn dissolve(&mut self, free: &FreeChunk, next: ChunkPtr) -> Option<(FreeChunk, bool)> {
+        let is_back_wall = |head: &Head| head.region() == Some(free.size());
+        next.head().filter(is_back_wall)?;
+        let front = free.chunk().before(WALL_LEN);
+        let Some(front_wall) = front.head().filter(is_back_wall) else {
+            fatal(Misuse::FreeHeadOverwritten, front.mem().addr().get())
+        };
+        self.walls -= 2 * WALL_LEN;
+        free.chunk().erase_head();
+        next.erase_head();
+        let whole = ChunkSize::exact(free.size().get() + 2 * WALL_LEN);
+        let all = FreeChunk::new(front, whole, free.owner().general());
+        // Pages that become whole had a wall on them.
+        let inside = free.pages_inside();
+        let dirty =
+            if inside.is_empty() { all.dirty() } else { free.dirty().hull(outside(all.pages_inside(), inside)) };
+        Some((all.with_dirty(dirty), front_wall.prev_in_use()))
+    }
+}
+
+/// The shortest range with all pages of `all` that are not `inside`.
+fn outside(all: Pages, inside: Pages) -> Pages {
+    Pages::new(all.first(), inside.first()).hull(Pages::new(inside.end(), all.end()))
+}
+
+const _: () = assert!(MIN_REGION > MIN_CHUNK + 2 * WALL_LEN && MAX_REGION.is_power_of_two());

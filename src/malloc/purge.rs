@@ -1,0 +1,169 @@
+//! When memory goes back by itself.
+//!
+//! ```text
+//!   a free leaves an arena with more dirty pages than it may keep  -->  PURGE_DUE is set
+//!   PURGE_DUE is set: every request looks at the clock             -->  once a tick the arenas are looked at
+//!   pages that lay unused for a whole window                       -->  are given back, a step at a time, unlocked
+//!   no arena has more than it may keep                             -->  PURGE_DUE is cleared
+//! ```
+//!
+//! There is no thread and no timer behind this, so a process that is silent gives nothing back until its next request. How
+//! much one request does is bounded by how long the process was away: it spends an eighth of that time at most, so that
+//! a busy process purges in slices that nobody notices, and one that wakes up once a second does all there is to do.
+//!
+//! # Safety
+//!
+//! Pages that are given back lie inside a piece that is held for it.
+#![allow(unsafe_code)]
+
+use super::Malloc;
+use crate::arenas::ArenaCell;
+use crate::attention::Reason;
+use crate::options::Param;
+use crate::os::Os;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::watermark::TICKS;
+
+/// Pages that one step gives back: what takes some 60 us.
+const STEP: usize = 256;
+/// Pages of a top that one step gives back, under the lock.
+const TOP_STEP: usize = 32;
+/// Pages that a request gives back at least, and for each millisecond that the process was away: a millisecond of work
+/// gives some 4,000 back.
+const LEAST_AT_ONCE: usize = 512;
+const AT_ONCE_PER_MS: usize = 512;
+
+/// When to look next.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    /// In milliseconds. Relaxed: who looks too early or too late finds less or more.
+    next: AtomicU64,
+    /// Held by whoever looks; the time of the last look, in milliseconds.
+    last: Mutex<u64>,
+}
+
+impl Clock {
+    pub(crate) const fn new() -> Self {
+        Self { next: AtomicU64::new(0), last: <Mutex<u64>>::new(0) }
+    }
+
+    /// Before a fork: nobody looks until [`end_fork`](Self::end_fork).
+    pub(crate) fn begin_fork(&self) {
+        // SAFETY: the raw lock is released by `end_fork`.
+        unsafe { self.last.raw() }.lock_for_fork();
+    }
+
+    /// After a fork, in the parent or in the child.
+    pub(crate) fn end_fork(&self) {
+        // SAFETY: taken by `begin_fork` in this thread, or in the one that this is a copy of.
+        unsafe { self.last.raw() }.release_after_fork();
+    }
+}
+
+impl<O: Os> Malloc<O> {
+    /// An arena has more dirty pages than it may keep, and nobody watches them yet.
+    #[cold]
+    pub(super) fn watch(&self) {
+        self.source.params.attention.set(Reason::PurgeDue, true);
+        self.clock.next.store(0, Ordering::Relaxed);
+        self.look_at_clock();
+    }
+
+    /// While a purge is due: gives back what has lain unused for long enough. Returns the time, in milliseconds.
+    #[cold]
+    pub(crate) fn look_at_clock(&self) -> u64 {
+        let now = self.source.os.now();
+        if now < self.clock.next.load(Ordering::Relaxed) {
+            return now;
+        }
+        // Who finds another thread looking has nothing to do.
+        if let Some(mut last) = self.clock.last.try_lock() {
+            let away = now.saturating_sub(*last);
+            *last = now;
+            let next = self.look(now, away);
+            self.clock.next.store(next, Ordering::Relaxed);
+        }
+        now
+    }
+
+    /// Gives back what is due `now`, `away` milliseconds after the last look. Returns when to look again.
+    fn look(&self, now: u64, away: u64) -> u64 {
+        let params = &self.source.params;
+        // Cleared first: what another thread sets while this one looks stays set.
+        params.attention.set(Reason::PurgeDue, false);
+        let decay = params.get(Param::DirtyDecayMs);
+        if decay == usize::MAX {
+            self.arenas.iter().for_each(|cell| cell.lock().stop_watching());
+            return 0;
+        }
+        let tick_len = (decay / TICKS).max(1) as u64;
+        let tick = now / tick_len;
+        let mut most = LEAST_AT_ONCE.max((away as usize).saturating_mul(AT_ONCE_PER_MS));
+        let (mut is_watching, mut is_pending) = (false, false);
+        for cell in self.arenas.iter() {
+            let (unused, watch) = cell.lock().unused_pages(tick, params.get(Param::DirtyPercent));
+            is_watching |= watch;
+            if unused > 0 {
+                let purged = self.purge(cell, unused.min(most));
+                most -= purged.min(most);
+                is_pending |= purged < unused && most == 0;
+            }
+        }
+        if is_watching {
+            params.attention.set(Reason::PurgeDue, true);
+        }
+        if is_pending { now + 1 } else { (tick + 1) * tick_len }
+    }
+
+    /// Gives at most `most` dirty pages of an arena back, those of its top last. Returns how many.
+    fn purge(&self, cell: &ArenaCell, most: usize) -> usize {
+        let mut purged = self.purge_chunks(cell, most);
+        while purged < most {
+            let count = cell.lock().purge_top(&self.source, (most - purged).min(TOP_STEP));
+            if count == 0 {
+                break;
+            }
+            purged += count;
+        }
+        purged
+    }
+
+    /// Gives at most `most` dirty pages inside an arena's free chunks back. Returns how many.
+    pub(super) fn purge_chunks(&self, cell: &ArenaCell, most: usize) -> usize {
+        let mut purged = 0;
+        while purged < most {
+            let begun = cell.lock().begin_purge((most - purged).min(STEP));
+            let Some(purging) = begun else { break };
+            // SAFETY: whole pages inside a piece that is marked in use and held by this thread only.
+            let done = unsafe { self.source.os.purge(purging.start(), purging.pages().len()) };
+            let release = cell.lock().end_purge(&self.source, &purging, done);
+            release.run(&self.source);
+            if !done {
+                break;
+            }
+            purged += purging.pages().count();
+        }
+        purged
+    }
+
+    /// In the child of a fork: pieces that other threads were giving back are free memory again.
+    pub(crate) fn recover_purges(&self) {
+        for cell in self.arenas.iter() {
+            let release = cell.lock().recover_purge(&self.source);
+            release.run(&self.source);
+        }
+    }
+
+    /// Waits for other threads that hold memory only to give it back. Returns whether there were any.
+    pub(super) fn wait_for_purges(&self) -> bool {
+        let mut waited = false;
+        for cell in self.arenas.iter() {
+            while cell.lock().is_purging() {
+                waited = true;
+                self.source.os.pause();
+            }
+        }
+        waited
+    }
+}
