@@ -72,7 +72,7 @@ pub fn arenas() -> impl Iterator<Item = ArenaStats> {
 /// the process with the sentence of that misuse.
 ///
 /// `visit` must not allocate or free, in this thread or by waiting for another, and must not call
-/// [`stats`] and the like: it runs under the lock. An allocation in it ends the process with one sentence.
+/// [`stats()`] and the like: it runs under the lock. An allocation in it ends the process with one sentence.
 ///
 /// ```
 /// use heapwright::{Chunk, ChunkState, Visited};

@@ -278,9 +278,13 @@ unsafe extern "C" fn after_fork_in_child() {
     // SAFETY: this thread's cache; only its arena is read.
     MALLOC.arenas.forget_threads(own.map(|cache| unsafe { cache.cache() }.arena()));
     MALLOC.caches.orphan_all_but(own);
+    let had_other_threads = HOLDS_LOCKS.load(Ordering::Relaxed);
     // SAFETY: the same in the child, whose only thread this is.
     unsafe { after_fork_in_parent() };
-    MALLOC.recover_purges();
+    if had_other_threads {
+        // Without others nobody else was at it, and this thread may be in the middle of a request, with a lock.
+        MALLOC.recover_purges();
+    }
 }
 
 /// Whether a request may go the fast path: there is nothing to look at, or only the clock, and not yet.
