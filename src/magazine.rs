@@ -141,6 +141,12 @@ impl Magazine {
         Some(mem)
     }
 
+    /// The block that would be popped next.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<NonNull<u8>> {
+        self.first
+    }
+
     /// Takes everything.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {

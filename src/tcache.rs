@@ -151,6 +151,15 @@ impl ThreadCache {
         self.shelf(class).loaded.pop()
     }
 
+    /// A cached block of `class` at a multiple of `alignment`, if the one that would be next lies there. An aligned block
+    /// that was freed last is.
+    #[inline]
+    pub(crate) fn pop_aligned(&mut self, class: Class, alignment: usize) -> Option<NonNull<u8>> {
+        let loaded = &mut self.shelf(class).loaded;
+        loaded.first().filter(|mem| mem.addr().get().is_multiple_of(alignment))?;
+        loaded.pop()
+    }
+
     /// Caches a block of `class`; `false`, and nothing is done, when the loaded magazine is full.
     #[inline]
     pub(crate) fn push(&mut self, class: Class, mem: NonNull<u8>) -> bool {

@@ -36,6 +36,17 @@ impl<O: Os> Malloc<O> {
         alignment: usize,
         contents: Contents,
     ) -> Option<NonNull<u8>> {
+        if alignment > ALIGNMENT {
+            // A chunk that was cut for an alignment may have kept 16 bytes that were too few for a chunk.
+            for len in [bytes, bytes.saturating_add(ALIGNMENT)] {
+                if let Some(class) = Class::of_request(len)
+                    && let Some(mem) = cache.pop_aligned(class, alignment)
+                {
+                    self.prepare(mem, class, contents);
+                    return Some(mem);
+                }
+            }
+        }
         let mem = self.allocate_aligned(cache.arena(), bytes, alignment, contents);
         self.leave_crowd(cache);
         mem
@@ -134,6 +145,13 @@ impl<O: Os> Malloc<O> {
             Some(mem) => mem,
             None => self.refill(cache, class)?,
         };
+        self.prepare(mem, class, contents);
+        Some(mem)
+    }
+
+    /// Gives a block from the cache the contents that were asked for.
+    #[inline]
+    fn prepare(&self, mem: NonNull<u8>, class: Class, contents: Contents) {
         match contents {
             Contents::Zero => fill(mem, class.chunk().usable(), 0),
             Contents::Any => {
@@ -143,7 +161,6 @@ impl<O: Os> Malloc<O> {
                 }
             }
         }
-        Some(mem)
     }
 
     /// The loaded magazine is empty: fills it, and returns a block.

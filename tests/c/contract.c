@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -958,6 +959,77 @@ static void info_writes_well_formed_xml(void) {
     free(mapped);
 }
 
+// An aligned block that is freed and asked for again comes from the cache, which did not look at alignments once.
+static void a_freed_aligned_block_serves_the_next(void) {
+    for (size_t al = 32; al <= 4096; al *= 2)
+        for (size_t n = 40; n <= 1000; n += 320) {
+            void *p = memalign(al, n), *fence = malloc(24);
+            EXPECT(p && fence);
+            free(p);
+            void *q = memalign(al, n), *r = memalign(al, n);
+            EXPECT(q == p && aligned(r, al) && r != q);
+            free(q), free(r), free(fence);
+        }
+}
+
+static atomic_int reached;
+static void *tell_while_cancelled(void *unused) {
+    (void)unused;
+    pthread_cancel(pthread_self());
+    malloc_stats();
+    reached = 1;
+    pthread_testcancel();
+    reached = 2;
+    return NULL;
+}
+static void tell_in_a_thread(void) {
+    pthread_t thread;
+    EXPECT(!pthread_create(&thread, NULL, tell_while_cancelled, NULL));
+    EXPECT(!pthread_join(thread, NULL));
+}
+static void stats_is_no_cancellation_point(void) {
+    char *text = captured(2, tell_in_a_thread);
+    EXPECT(reached == 1);
+    EXPECT(has_line(text, "max mmap bytes "));
+}
+
+// Whatever value a parameter is given, memory is to be had, and what was written stays.
+static void no_value_of_a_parameter_breaks_anything(void) {
+    int numbers[] = {M_MXFAST, NLBLKS, GRAIN, KEEP, M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX, CHECK_ACTION,
+                     M_PERTURB, M_ARENA_TEST, M_ARENA_MAX, NO_SUCH_PARAMETER};
+    int values[] = {0, 1, -1, 100, INT_MAX, INT_MIN, 4096};
+    static unsigned char *v[60];
+    for (size_t i = 0; i < LEN(numbers); i++)
+        for (size_t j = 0; j < LEN(values); j++) {
+            mallopt(numbers[i], values[j]);
+            for (size_t k = 0; k < LEN(v); k++) EXPECT((v[k] = filled(malloc(k * k * 200), (int)k, k * k * 200)));
+            for (size_t k = 0; k < LEN(v); k++) {
+                EXPECT(all(v[k], (int)k, 0, k * k * 200));
+                free(v[k]);
+            }
+            // A pad as large as the address space would stay with the next value.
+            mallopt(M_TOP_PAD, 0);
+        }
+}
+
+static void mallinfo_counts_mappings_to_the_page(void) {
+    free(malloc(10));
+    EXPECT(mallopt(M_MMAP_THRESHOLD, 128 * K) == 1);
+    struct mallinfo2 a = mallinfo2();
+    void *p = malloc(200000), *q = memalign(M, 300000);
+    struct mallinfo2 b = mallinfo2();
+    EXPECT(p && q);
+    EXPECT(b.hblks == a.hblks + 2 && b.uordblks == a.uordblks && b.arena == a.arena);
+    EXPECT((b.hblkhd - a.hblkhd) % 4096 == 0 && b.hblkhd - a.hblkhd >= 500000);
+    p = realloc(p, 3 * M);
+    struct mallinfo2 c = mallinfo2();
+    EXPECT(p && c.hblks == b.hblks && c.hblkhd >= b.hblkhd + 3 * M - 204800 && c.hblkhd <= b.hblkhd + 3 * M);
+    free(p), free(q);
+    struct mallinfo2 d = mallinfo2();
+    EXPECT(d.hblks == a.hblks && d.hblkhd == a.hblkhd);
+    EXPECT(d.smblks == 0 && d.fsmblks == 0 && d.usmblks == 0);
+}
+
 // ---------------------------------------------------------------- the table
 
 enum { ALWAYS = 0 };   // since: the version of glibc that first kept this promise, 2.37 being 237
@@ -1031,6 +1103,10 @@ static const struct check {
     CHECK(stats_tell_on_stderr, ALWAYS),
     CHECK(info_refuses_an_option, ALWAYS),
     CHECK(info_writes_well_formed_xml, ALWAYS),
+    CHECK(a_freed_aligned_block_serves_the_next, 238),
+    CHECK(stats_is_no_cancellation_point, ALWAYS),
+    CHECK(no_value_of_a_parameter_breaks_anything, ALWAYS),
+    CHECK(mallinfo_counts_mappings_to_the_page, ALWAYS),
 };
 
 // Runs one check in a child; 1 if it failed.
