@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::budget::{Budget, Trimmed};
 use crate::global;
 use crate::options::Param;
 use crate::report;
@@ -90,14 +91,29 @@ pub fn walk(visit: impl FnMut(Visited)) {
 }
 
 /// Gives memory that nobody uses back to the system, all but `pad` bytes at the top of each arena, and returns how many
-/// bytes that were. Pages inside free chunks count each time, whether they had been given back before or not. 0 when
-/// there was nothing to give back.
+/// bytes that were: touched pages inside free chunks, and the ends of the arenas. Pages that have gone back before and
+/// not been touched since do not go back again. 0 when there was nothing to give back. What other threads have cached
+/// follows at their next free.
 ///
 /// ```
 /// let returned: usize = heapwright::trim(0);
 /// ```
 pub fn trim(pad: usize) -> usize {
     global::trim(pad)
+}
+
+/// As [`trim`]`(0)`, but within a budget: in steps, none of which holds a lock for long, so that a program can give back
+/// a little at a time, say whenever it has nothing else to do.
+///
+/// ```
+/// use heapwright::Budget;
+///
+/// while !heapwright::trim_with(Budget::bytes(4 << 20)).is_done {
+///     // Something more urgent.
+/// }
+/// ```
+pub fn trim_with(budget: Budget) -> Trimmed {
+    global::trim_within(budget)
 }
 
 /// The figures of every arena, to be displayed: an XML document as glibc's `malloc_info` writes it, version 1.

@@ -28,6 +28,7 @@ use core::ptr::{self, NonNull};
 
 use crate::arch;
 use crate::attention::Reason;
+use crate::budget::{Budget, Trimmed};
 use crate::builder::Heapwright;
 use crate::class::Class;
 use crate::environment;
@@ -496,6 +497,15 @@ pub(crate) fn params() -> &'static Params {
 pub(crate) fn set(param: Param, value: usize) {
     begin_process();
     MALLOC.set(param, value);
+}
+
+/// Gives back what nobody uses within a budget; see [`Malloc::trim_within`].
+pub(crate) fn trim_within(budget: Budget) -> Trimmed {
+    match Slot::get() {
+        // SAFETY: this thread's cache; the reference ends with the call.
+        Slot::Live(cache) => MALLOC.trim_within(Some(unsafe { cache.cache() }), budget),
+        _ => MALLOC.trim_within(None, budget),
+    }
 }
 
 /// Gives back what nobody uses; see [`Malloc::trim`].

@@ -36,7 +36,7 @@
 //! Each module uses those above its own row, or on it; docs/design.md follows one request and one block through them.
 //!
 //! ```text
-//! 0  size  class  fatal  secret  attention  generation  options  sync  span  arch  pages  watermark
+//! 0  size  class  fatal  secret  attention  generation  options  sync  span  arch  pages  watermark  budget
 //! 1  os (the memory source)         os::linux, os::fake
 //! 2  chunk (boundary tags)
 //! 3  bins  brk  heap  mapped  source  huge  magazine (blocks in caches)
@@ -79,6 +79,8 @@ mod attention;
 mod bins;
 #[cfg(not(loom))]
 mod brk;
+#[cfg(not(loom))]
+mod budget;
 #[cfg(not(loom))]
 mod builder;
 #[cfg(all(any(feature = "preload", feature = "override"), not(any(test, loom))))]
@@ -139,11 +141,13 @@ pub use allocator_api::Global;
 #[cfg(not(loom))]
 pub use arena::ChunkState;
 #[cfg(not(loom))]
+pub use budget::{Budget, Trimmed};
+#[cfg(not(loom))]
 pub use builder::Heapwright;
 #[cfg(all(feature = "std", not(loom)))]
 pub use figures::save_report;
 #[cfg(not(loom))]
-pub use figures::{Report, arenas, options, set, stats, trim, walk};
+pub use figures::{Report, arenas, options, set, stats, trim, trim_with, walk};
 #[cfg(not(loom))]
 pub use options::{Param, SetBy};
 #[cfg(not(loom))]

@@ -21,10 +21,10 @@
 
 mod cached;
 mod purge;
+mod trim;
 
 use core::ptr::NonNull;
 
-use crate::arch::PAGE_LEN;
 use crate::arena::{ArenaFigures, Block};
 use crate::arenas::{ArenaCell, Arenas};
 use crate::chunk::{ChunkPtr, MEM_OFFSET, Owner};
@@ -37,7 +37,7 @@ use crate::options::Param;
 use crate::os::Os;
 use crate::size::{ALIGNMENT, ChunkSize};
 use crate::source::Source;
-use crate::tcache::{Caches, ThreadCache};
+use crate::tcache::Caches;
 use purge::Clock;
 
 /// Bytes in the depot for which it is emptied before an arena grows.
@@ -352,31 +352,6 @@ impl<O: Os> Malloc<O> {
         let may_move = alignment <= self.source.os.page_len();
         let chunk = self.mapped.remap(&self.source, claimed.chunk, claimed.size, bytes, may_move)?;
         Some(chunk.mem())
-    }
-
-    /// Gives back whatever can be given back, leaving `pad` bytes at the top of each arena. What the calling thread has
-    /// cached, what nobody's cache holds, and the depot go to the arenas first. Returns how many bytes were given back.
-    pub(crate) fn trim(&self, cache: Option<&mut ThreadCache>, pad: usize) -> usize {
-        let before = self.system();
-        if let Some(cache) = cache {
-            self.flush_all(cache);
-        }
-        self.empty_idle();
-        self.source.retry_releases();
-        let mut purged = 0;
-        for cell in self.arenas.iter() {
-            let release = cell.lock().trim(&self.source, pad);
-            release.run(&self.source);
-            purged += self.purge_chunks(cell, usize::MAX) * PAGE_LEN;
-        }
-        purged + before.saturating_sub(self.system())
-    }
-
-    /// Usable bytes that all arenas have from the system.
-    fn system(&self) -> usize {
-        let mut system = 0;
-        self.for_each_arena(|_, figures| system += figures.counts.system);
-        system
     }
 
     /// Calls `visit` with the figures of every arena, the main one first.

@@ -12,6 +12,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use crate::arena::ChunkState;
+use crate::budget::Budget;
 use crate::class::Class;
 use crate::heap::HeapTable;
 use crate::malloc::{Contents, Malloc};
@@ -47,6 +48,10 @@ pub(crate) enum Operation {
     },
     Trim {
         pad: usize,
+    },
+    /// At most so many pages.
+    TrimWithin {
+        pages: usize,
     },
     /// So many blocks of a size may be cached from now on, where anything is cached at all.
     LimitCaches {
@@ -95,6 +100,7 @@ pub(crate) fn operations() -> impl Strategy<Value = Operation> {
         18 => any::<usize>().prop_map(|block| Operation::Free { block }),
         8 => (any::<usize>(), sizes(), arena).prop_map(|(block, bytes, arena)| Operation::Resize { block, bytes, arena }),
         1 => (0..100_000usize).prop_map(|pad| Operation::Trim { pad }),
+        1 => (0..50usize).prop_map(|pages| Operation::TrimWithin { pages }),
         1 => prop_oneof![Just(0usize), Just(1), 2..200usize].prop_map(|blocks| Operation::LimitCaches { blocks }),
         2 => Just(Operation::Attach),
         1 => any::<usize>().prop_map(|thread| Operation::Detach { thread }),
@@ -252,6 +258,11 @@ impl Model {
             Operation::Free { block } => self.free(block),
             Operation::Resize { block, bytes, arena } => self.resize(block, bytes, arena),
             Operation::Trim { pad } => _ = self.malloc.trim(None, pad),
+            Operation::TrimWithin { pages } => {
+                let budget = Budget::bytes(pages * self.os().page_len());
+                let trimmed = self.malloc.trim_within(None, budget);
+                assert!(trimmed.bytes <= pages * self.os().page_len());
+            }
             Operation::LimitCaches { blocks } => {
                 if self.caching != Caching::Off {
                     self.malloc.set(Param::TcacheCount, blocks);

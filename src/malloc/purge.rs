@@ -117,7 +117,7 @@ impl<O: Os> Malloc<O> {
     }
 
     /// Gives at most `most` dirty pages of an arena back, those of its top last. Returns how many.
-    fn purge(&self, cell: &ArenaCell, most: usize) -> usize {
+    pub(super) fn purge(&self, cell: &ArenaCell, most: usize) -> usize {
         let mut purged = self.purge_chunks(cell, most);
         while purged < most {
             let count = cell.lock().purge_top(&self.source, (most - purged).min(TOP_STEP));
