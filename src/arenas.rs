@@ -23,7 +23,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::arena::{Arena, Backing};
 use crate::brk::Brk;
-use crate::heap::{HeapPlan, HeapPtr};
+use crate::heap::{HeapPlan, HeapPtr, MOST_JITTER};
 use crate::options::Param;
 use crate::os::Os;
 use crate::publish::{Node, Published};
@@ -33,6 +33,8 @@ use crate::sync::{Guard, Mutex};
 
 /// Locks after which the share of failures is looked at.
 const WINDOW: u32 = 1024;
+/// A heap that holds an arena is told by where its chunks begin.
+const _: () = assert!(size_of::<ArenaCell>() > MOST_JITTER);
 /// Failures of a window above which there may be one more arena.
 const CROWDED: u32 = WINDOW / 64;
 

@@ -20,6 +20,7 @@ use core::ptr::NonNull;
 
 use crate::chunk::ChunkPtr;
 use crate::fatal::check;
+use crate::heap::jitter;
 use crate::os::Os;
 use crate::size::{ALIGNMENT, round_up};
 use crate::source::Source;
@@ -124,7 +125,7 @@ impl Brk {
     ) -> Option<Growth> {
         check!(old.addr().get() >= self.end_address(), BreakMovedDown, old.addr().get());
         let page = source.os.page_len();
-        let begin = round_up(old.addr().get(), ALIGNMENT)?;
+        let begin = round_up(old.addr().get(), ALIGNMENT)? + jitter();
         // The break ends on a page from now on, and the request has to fit although the last run is of no use to it.
         let end = round_up(begin.checked_add(need)?, page)?.max(round_up(old.addr().get() + len, page)?);
         let more = end - (old.addr().get() + len);
@@ -137,7 +138,7 @@ impl Brk {
                 return None;
             }
         }
-        // SAFETY: at most 15 bytes up, within what was got.
+        // SAFETY: not as far up as the request is long, so within what was got.
         let start = unsafe { old.add(begin - old.addr().get()) };
         // SAFETY: aligned above; the memory is ours.
         let start = unsafe { ChunkPtr::new(start) };

@@ -119,7 +119,7 @@ pub(crate) unsafe extern "C" fn free_sized(mem: *mut c_void, bytes: usize) {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn free_aligned_sized(mem: *mut c_void, alignment: usize, bytes: usize) {
     if let Some(block) = NonNull::new(mem.cast()) {
-        allocator().check_size(block, bytes, alignment);
+        global::check_size(block, bytes, alignment);
     }
     // SAFETY: the caller's promise.
     unsafe { free(mem) };
@@ -197,7 +197,7 @@ pub(crate) extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
 /// - `mem` is null or a block of this allocator.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn malloc_usable_size(mem: *mut c_void) -> usize {
-    NonNull::new(mem.cast()).map_or(0, |block| allocator().usable_len(block))
+    NonNull::new(mem.cast()).map_or(0, global::usable_len)
 }
 
 /// Gives unused memory back, all but `pad` bytes at the top of each arena. 1 if there was any, else 0.

@@ -34,7 +34,7 @@ pub(crate) const MAX_REQUEST: usize = 8 << 10;
 const FIRST_LOG: usize = 10;
 /// A magazine of small blocks holds at most this many bytes, and this many blocks.
 const MAGAZINE_BYTES: usize = 8 << 10;
-const MAGAZINE_BLOCKS: usize = 64;
+pub(crate) const MAGAZINE_BLOCKS: usize = 64;
 /// A magazine of larger blocks holds at most this many bytes, but at least two.
 const LARGE_MAGAZINE_BYTES: usize = 16 << 10;
 

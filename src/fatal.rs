@@ -41,6 +41,12 @@ pub(crate) enum Misuse {
     NoMemory,
     /// The header of a heap is not the one that was written.
     HeaderOverwritten,
+    /// What lies behind the bytes that were asked for is not what was written there.
+    #[cfg(feature = "hardened")]
+    GuardOverwritten,
+    /// A freed block does not hold what it was filled with.
+    #[cfg(feature = "hardened")]
+    WrittenAfterFree,
     /// A block is freed with a size or an alignment that is not its own.
     #[cfg_attr(any(test, not(any(feature = "preload", feature = "override"))), allow(dead_code))]
     WrongSize,
@@ -71,6 +77,10 @@ impl Misuse {
             Self::HeaderOverwritten => "the header of a heap was overwritten",
             Self::WrongSize => "the block is not as long, or not as aligned, as the size that it is freed with",
             Self::WalkReentered => "the visitor of a heap walk allocated or freed memory, which it must not",
+            #[cfg(feature = "hardened")]
+            Self::GuardOverwritten => "the bytes behind what was asked for were overwritten: the block overflowed",
+            #[cfg(feature = "hardened")]
+            Self::WrittenAfterFree => "a freed block was written to",
             Self::BreakMovedDown => "somebody moved the program break down over memory of this heap",
         }
     }

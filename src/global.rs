@@ -22,6 +22,9 @@
 //! may call back.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "hardened")]
+mod hardened;
+
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
@@ -260,6 +263,8 @@ static HOLDS_LOCKS: AtomicBool = AtomicBool::new(false);
 unsafe extern "C" fn before_fork() {
     if !arch::is_single_threaded() {
         MALLOC.begin_fork();
+        #[cfg(feature = "hardened")]
+        hardened::begin_fork();
         HOLDS_LOCKS.store(true, Ordering::Relaxed);
     }
 }
@@ -267,6 +272,8 @@ unsafe extern "C" fn before_fork() {
 unsafe extern "C" fn after_fork_in_parent() {
     if HOLDS_LOCKS.load(Ordering::Relaxed) {
         HOLDS_LOCKS.store(false, Ordering::Relaxed);
+        #[cfg(feature = "hardened")]
+        hardened::end_fork();
         MALLOC.end_fork();
     }
 }
@@ -315,6 +322,9 @@ fn look_at_clock() {
 /// The fast path of a request: a cached block of a small class, or `None` when it takes more than that.
 #[inline(always)]
 pub(crate) fn allocate_fast(bytes: usize) -> Option<NonNull<u8>> {
+    if IS_HARDENED {
+        return None;
+    }
     let class = Class::of_small_request(bytes)?;
     let Slot::Live(cache) = Slot::get() else { return None };
     // SAFETY: this thread's cache; the reference ends with the call.
@@ -324,7 +334,7 @@ pub(crate) fn allocate_fast(bytes: usize) -> Option<NonNull<u8>> {
 
 /// `bytes` of memory for the calling thread, at a multiple of `alignment`, a power of two.
 #[inline(never)]
-pub(crate) fn allocate(bytes: usize, alignment: usize, contents: Contents) -> Option<NonNull<u8>> {
+pub(crate) fn allocate_plain(bytes: usize, alignment: usize, contents: Contents) -> Option<NonNull<u8>> {
     tick();
     if alignment <= ALIGNMENT
         && let Some(class) = Class::of_request(bytes)
@@ -368,7 +378,7 @@ fn empty_caches() {
 
 /// Takes a block back. A thread that only frees gets a cache as well: its blocks go back by the magazine.
 #[inline(never)]
-pub(crate) fn free(mem: NonNull<u8>) {
+pub(crate) fn free_plain(mem: NonNull<u8>) {
     tick();
     match cache() {
         // SAFETY: this thread's cache; the reference ends with the call.
@@ -381,6 +391,9 @@ pub(crate) fn free(mem: NonNull<u8>) {
 #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
 #[inline(always)]
 pub(crate) fn free_fast(mem: NonNull<u8>) -> bool {
+    if IS_HARDENED {
+        return false;
+    }
     let Slot::Live(cache) = Slot::get() else { return false };
     let Some(class) = MALLOC.small_class_of(mem) else { return false };
     // SAFETY: this thread's cache; the reference ends with the call.
@@ -391,7 +404,7 @@ pub(crate) fn free_fast(mem: NonNull<u8>) -> bool {
 /// The fast path of a free when the request is known, and so the class: the block's head is not looked at.
 #[inline(always)]
 fn free_of_layout_fast(mem: NonNull<u8>, layout: Layout) -> bool {
-    if layout.align() > ALIGNMENT {
+    if layout.align() > ALIGNMENT || IS_HARDENED {
         return false;
     }
     let Some(class) = Class::of_small_request(layout.size()) else { return false };
@@ -403,13 +416,53 @@ fn free_of_layout_fast(mem: NonNull<u8>, layout: Layout) -> bool {
 
 /// Makes a block of the calling process longer or shorter; see [`Malloc::reallocate`].
 #[inline]
-pub(crate) fn reallocate(mem: NonNull<u8>, bytes: usize, alignment: usize) -> Option<NonNull<u8>> {
+pub(crate) fn reallocate_plain(mem: NonNull<u8>, bytes: usize, alignment: usize) -> Option<NonNull<u8>> {
     tick();
     match cache() {
         // SAFETY: this thread's cache; the reference ends with the call.
         Some(cache) => MALLOC.reallocate_cached(unsafe { cache.cache() }, mem, bytes, alignment),
         None => MALLOC.reallocate(MALLOC.arenas.main(), mem, bytes, alignment),
     }
+}
+
+/// A hardened build compares the layout with what was asked for.
+#[cfg(feature = "hardened")]
+fn free_of_layout(mem: NonNull<u8>, layout: Layout) {
+    hardened::free_sized(mem, layout.size(), layout.align());
+}
+
+#[cfg(not(feature = "hardened"))]
+#[inline]
+fn free_of_layout(mem: NonNull<u8>, _: Layout) {
+    free(mem);
+}
+
+/// Whether every request takes the guarded way, and none a fast path.
+const IS_HARDENED: bool = cfg!(feature = "hardened");
+
+#[cfg(not(feature = "hardened"))]
+pub(crate) use self::{allocate_plain as allocate, free_plain as free, reallocate_plain as reallocate};
+#[cfg(all(not(test), feature = "hardened", any(feature = "preload", feature = "override")))]
+pub(crate) use hardened::free;
+#[cfg(feature = "hardened")]
+pub(crate) use hardened::{allocate, reallocate};
+
+/// Bytes that may be written to a block.
+#[cfg(all(not(test), any(feature = "preload", feature = "override")))]
+pub(crate) fn usable_len(mem: NonNull<u8>) -> usize {
+    #[cfg(feature = "hardened")]
+    return hardened::usable_len(mem);
+    #[cfg(not(feature = "hardened"))]
+    MALLOC.usable_len(mem)
+}
+
+/// Ends the process unless a block can be the one that was asked for with `bytes` and `alignment`.
+#[cfg(all(not(test), any(feature = "preload", feature = "override")))]
+pub(crate) fn check_size(mem: NonNull<u8>, bytes: usize, alignment: usize) {
+    #[cfg(feature = "hardened")]
+    hardened::check_size(mem, bytes, alignment);
+    #[cfg(not(feature = "hardened"))]
+    MALLOC.check_size(mem, bytes, alignment);
 }
 
 /// Whether the parameters of the program's static have been handed over.
@@ -463,7 +516,7 @@ unsafe impl GlobalAlloc for Heapwright {
         if let Some(mem) = NonNull::new(mem)
             && !free_of_layout_fast(mem, layout)
         {
-            free(mem);
+            free_of_layout(mem, layout);
         }
     }
 
@@ -510,6 +563,8 @@ pub(crate) fn trim_within(budget: Budget) -> Trimmed {
 
 /// Gives back what nobody uses; see [`Malloc::trim`].
 pub(crate) fn trim(pad: usize) -> usize {
+    #[cfg(feature = "hardened")]
+    hardened::empty_quarantine();
     match Slot::get() {
         // SAFETY: this thread's cache; the reference ends with the call.
         Slot::Live(cache) => MALLOC.trim(Some(unsafe { cache.cache() }), pad),

@@ -224,7 +224,7 @@ impl HeapPtr {
 
     /// Whether the arena itself stands in this heap, which then stays for ever.
     pub(crate) fn holds_arena(self) -> bool {
-        self.header().first > first_offset(0)
+        self.header().first > first_offset(0) + MOST_JITTER
     }
 
     /// The end of the usable part.
@@ -306,7 +306,7 @@ impl HeapPtr {
     /// Makes a heap for `arena`; `None` when the system refuses even a short one.
     pub(crate) fn make<O: Os>(source: &Source<O>, arena: NonNull<()>, plan: HeapPlan) -> Option<Self> {
         let page = source.os.page_len();
-        let first = first_offset(plan.prefix);
+        let first = first_offset(plan.prefix) + jitter();
         let least = round_up(first.checked_add(plan.need)?.checked_add(FENCE_LEN)?, page)?;
         let (start, reserved) = source.reserve_heap(least)?;
         let retired = RetiredHeap { start, reserved };
@@ -344,7 +344,22 @@ const fn first_offset(prefix: usize) -> usize {
     }
 }
 
-const _: () = assert!(first_offset(0) + MIN_CHUNK + FENCE_LEN <= 4096);
+const _: () = assert!(first_offset(0) + MOST_JITTER + MIN_CHUNK + FENCE_LEN <= 4096);
+
+/// How far from its usual place the first chunk of a run may begin: a hardened build moves it at random.
+pub(crate) const MOST_JITTER: usize = if cfg!(feature = "hardened") { 63 * ALIGNMENT } else { 0 };
+
+/// A random distance up to [`MOST_JITTER`].
+#[cfg(feature = "hardened")]
+pub(crate) fn jitter() -> usize {
+    ((crate::secret::scrambled(0) >> 40) as usize * ALIGNMENT) & MOST_JITTER
+}
+
+/// No distance.
+#[cfg(not(feature = "hardened"))]
+pub(crate) const fn jitter() -> usize {
+    0
+}
 
 /// A heap that no chunk lies in any more, to be given back outside the arena's lock.
 #[derive(Debug)]

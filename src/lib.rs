@@ -43,7 +43,7 @@
 //! 4  arena (split, coalesce)        arena::top, arena::runs, arena::check
 //! 5  publish  claim  arenas (choose, fork)  depot (magazines of all threads)
 //! 6  tcache (magazines of one)      malloc, malloc::cached (the allocator over any memory source)
-//! 7  settings  environment  stats  walk  report  builder
+//! 7  settings  environment  stats  walk  report  builder     guarded (feature `hardened`)
 //! 8  global (the one static, threads, GlobalAlloc)
 //! 9  figures (what Rust may ask)     c_abi (malloc.h)  allocator_api
 //! ```
@@ -62,6 +62,8 @@ mod fatal;
 #[cfg(not(loom))]
 mod figures;
 mod generation;
+#[cfg(all(not(loom), feature = "hardened"))]
+mod guarded;
 mod publish;
 mod sync;
 
@@ -121,6 +123,7 @@ mod settings;
 mod size;
 #[cfg(not(loom))]
 mod source;
+#[cfg(not(loom))]
 mod span;
 #[cfg(not(loom))]
 mod stats;

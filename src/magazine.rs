@@ -20,6 +20,7 @@
 
 use core::ptr::NonNull;
 
+use crate::class::MAGAZINE_BLOCKS;
 use crate::fatal::{Misuse, check, fatal};
 use crate::secret;
 use crate::size::ALIGNMENT;
@@ -62,6 +63,18 @@ fn mark(mem: NonNull<u8>) -> usize {
 #[inline]
 pub(crate) fn is_cached(mem: NonNull<u8>) -> bool {
     load(mem, 1) == mark(mem)
+}
+
+/// Gives a block the mark of a cached one, as long as it waits elsewhere.
+#[cfg(feature = "hardened")]
+pub(crate) fn set_mark(mem: NonNull<u8>) {
+    store(mem, 1, mark(mem));
+}
+
+/// Overwrites the mark with `word`.
+#[cfg(feature = "hardened")]
+pub(crate) fn fill_mark(mem: NonNull<u8>, word: usize) {
+    store(mem, 1, word);
 }
 
 /// The link or the mark of a cached block is not what was written.
@@ -147,6 +160,20 @@ impl Magazine {
         self.first
     }
 
+    /// Changes the order of the blocks at random, so that neighbours are not handed out one after the other.
+    #[cfg(feature = "hardened")]
+    pub(crate) fn shuffle(&mut self) {
+        let mut blocks = [None; MAGAZINE_BLOCKS];
+        let count = self.count().min(blocks.len());
+        blocks[..count].fill_with(|| self.pop());
+        let mut random = self.first.map_or(0, |first| first.addr().get() as u64);
+        for left in (1..=count).rev() {
+            random = secret::scrambled(random);
+            blocks.swap(left - 1, (random >> 32) as usize % left);
+        }
+        blocks.into_iter().flatten().for_each(|mem| self.push(mem));
+    }
+
     /// Takes everything.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
@@ -203,12 +230,12 @@ impl Stack {
         let first = magazine.first?;
         let below = load(first, 2) ^ mask(first);
         let address = below & ((1 << COUNT_SHIFT) - 1);
-        check!(address & IMPOSSIBLE == 0, CachedLinkOverwritten, first.addr().get());
+        let count = below >> COUNT_SHIFT;
+        let is_possible = address & IMPOSSIBLE == 0 && count <= MAGAZINE_BLOCKS && (address == 0) == (count == 0);
+        check!(is_possible, CachedLinkOverwritten, first.addr().get());
         store(first, 2, 0);
-        self.top = Magazine {
-            first: NonNull::new(first.as_ptr().with_addr(address)),
-            count: AtomicU32::new((below >> COUNT_SHIFT) as u32),
-        };
+        self.top =
+            Magazine { first: NonNull::new(first.as_ptr().with_addr(address)), count: AtomicU32::new(count as u32) };
         Some(magazine)
     }
 }

@@ -262,7 +262,7 @@ impl<O: Os> Malloc<O> {
 
     /// Ends the process unless a block can be the one that was asked for with `bytes` and `alignment`: at least as long,
     /// and, in an arena, not longer than rounding makes it.
-    #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
+    #[cfg(all(not(any(test, feature = "hardened")), any(feature = "preload", feature = "override")))]
     pub(crate) fn check_size(&self, mem: NonNull<u8>, bytes: usize, alignment: usize) {
         let claimed = self.claimed(mem);
         check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
@@ -276,8 +276,30 @@ impl<O: Os> Malloc<O> {
         check!(is_aligned && is_as_long, WrongSize, mem.addr().get());
     }
 
+    /// Bytes of a block, after a look at its head and at whether it was freed.
+    #[cfg(feature = "hardened")]
+    pub(crate) fn checked_usable(&self, mem: NonNull<u8>) -> usize {
+        let claimed = self.claimed(mem);
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
+        claimed.usable()
+    }
+
+    /// Whether a block has a mapping of its own.
+    #[cfg(feature = "hardened")]
+    pub(crate) fn is_mapped(&self, mem: NonNull<u8>) -> bool {
+        self.claimed(mem).owner == Owner::Mapped
+    }
+
+    /// Ends the process if the head behind a block in an arena was overwritten.
+    #[cfg(feature = "hardened")]
+    pub(crate) fn check_neighbour(&self, mem: NonNull<u8>) {
+        let claimed = self.claimed(mem);
+        let is_whole = claimed.owner == Owner::Mapped || claimed.chunk.next(claimed.size).head().is_some();
+        check!(is_whole, NextHeadOverwritten, mem.addr().get());
+    }
+
     /// Bytes that the caller may write to a block.
-    #[cfg(any(test, feature = "preload", feature = "override"))]
+    #[cfg(any(test, all(not(feature = "hardened"), any(feature = "preload", feature = "override"))))]
     pub(crate) fn usable_len(&self, mem: NonNull<u8>) -> usize {
         let claimed = self.claimed(mem);
         check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());

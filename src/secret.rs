@@ -31,6 +31,16 @@ pub(crate) fn seal(address: usize, bits: u64) -> u64 {
     ((product >> 64) as u64 ^ product as u64) & SEAL_MASK
 }
 
+/// A number that follows from `seed`, from the secret and from how often this was called.
+#[cfg(feature = "hardened")]
+pub(crate) fn scrambled(seed: u64) -> u64 {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let calls = CALLS.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+    let product =
+        u128::from(seed ^ calls ^ KEYS[0].load(Ordering::Relaxed)) * u128::from(KEYS[1].load(Ordering::Relaxed));
+    (product >> 64) as u64 ^ product as u64
+}
+
 /// What links of cached blocks are masked with.
 #[inline]
 pub(crate) fn mask() -> usize {

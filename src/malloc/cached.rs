@@ -195,6 +195,8 @@ impl<O: Os> Malloc<O> {
             first = arena.allocate_batch_growing(&self.source, class.chunk(), count, &mut more);
         }
         drop(arena);
+        #[cfg(feature = "hardened")]
+        more.shuffle();
         cache.load(class, more);
         self.leave_crowd(cache);
         match first {

@@ -84,25 +84,39 @@ static void go_on(size_t len) {
     for (size_t i = 0; i < count; i++) give(same[i]);
     give(large);
     malloc_trim(0);
+    // In the end it frees what it has.
+    for (size_t i = holding; i-- > 0;) if (held[i].len) give(held[i].at);
+    malloc_trim(0);
 }
 
 static size_t used;         // the size that go_on continues with
 static byte *a, *b, *c, *d;  // blocks of a case
 
-// Three blocks side by side, and one behind them, so that none of them is next to the top.
-static void row(size_t len) {
-    used = len;
-    // Whatever waits in bins and caches is used up first.
-    for (int i = 0; i < 40; i++) take(len);
-    a = take(len);
-    b = take(len);
-    c = take(len);
-    d = take(len);
-    if (a > b) { byte *t = a; a = b; b = t; }
+// The head says how long a chunk is, and so where the next block is.
+static byte *behind(byte *p) { return opaque(p + (*(uint64_t *)(p - 8) & 0xfffffffffff0)); }
+
+static int by_address(const void *one, const void *other) {
+    const byte *p = *(byte *const *)one, *q = *(byte *const *)other;
+    return p < q ? -1 : p > q;
 }
 
-// The blocks of a row lie side by side if nothing was free before them: `next` is the one behind `p`.
-static byte *behind(byte *p) { return opaque(p + malloc_usable_size(p) + 8); }
+// a, b and c lie side by side, with a block in use before and behind them; d is the highest of all.
+static void row(size_t len) {
+    byte *all[120];
+    used = len;
+    for (size_t i = 0; i < LEN(all); i++) all[i] = take(len);
+    qsort(all, LEN(all), sizeof *all, by_address);
+    d = all[LEN(all) - 1];
+    for (size_t i = 60; i + 5 < LEN(all); i++) {
+        if (behind(all[i]) != all[i + 1] || behind(all[i + 1]) != all[i + 2]) continue;
+        if (behind(all[i + 2]) != all[i + 3] || behind(all[i + 3]) != all[i + 4]) continue;
+        a = all[i + 1];
+        b = all[i + 2];
+        c = all[i + 3];
+        return;
+    }
+    failed(__LINE__, "no blocks side by side");
+}
 
 static uint64_t *word(byte *p, long index) { return (uint64_t *)p + index; }
 
@@ -463,7 +477,7 @@ static void mapped_overflow(long bytes) {
     // Two mapped blocks: the one mapped later usually lies right below.
     byte *p = take(used = 300000), *q = take(300000);
     byte *low = p < q ? p : q, *high = p < q ? q : p;
-    if (low + malloc_usable_size(low) + 16 > high || low + malloc_usable_size(low) + 16 < high) { take(1); return; }
+    if (behind(low) != high) failed(__LINE__, "no mappings side by side");
     overflow(low, 0x41, bytes);
     give(high);
     give(low);
@@ -479,10 +493,16 @@ static void poison_null(long len) {
 
 // ---------------------------------------------------------------- underflows
 
-static void underflow(long len, long bytes) { row(len); memset(opaque(b - bytes), 0x41, bytes); give(b); }
+// What is written differs from what was there: a seal may hold any byte.
+static void change(byte *p, long bytes) {
+    byte *at = opaque(p);
+    for (long i = 0; i < bytes; i++) at[i] ^= 0x41;
+}
+
+static void underflow(long len, long bytes) { row(len); change(b - bytes, bytes); give(b); }
 static void underflow_realloc(long len, long bytes) {
     row(len);
-    memset(opaque(b - bytes), 0x41, bytes);
+    change(b - bytes, bytes);
     let_go(b);
     hold(realloc(opaque(b), len * 3), len * 3);
 }
@@ -493,7 +513,7 @@ static void underflow_into_free(long len) {
     give(b);
     malloc_trim(0);
 }
-static void underflow_mapped(long bytes) { byte *p = take(used = 300000); memset(opaque(p - bytes), 0x41, bytes); give(p); }
+static void underflow_mapped(long bytes) { byte *p = take(used = 300000); change(p - bytes, bytes); give(p); }
 
 // ---------------------------------------------------------------- heads
 
