@@ -83,6 +83,27 @@ static void free_burst(size_t count) {
         measured_free(blocks[i]);
 }
 
+// More than a thread keeps for itself, and less than what goes to an arena: taken all and given back all, in turns.
+enum { TURN = 1000 };
+
+static void malloc_turns(size_t count) {
+    for (size_t done = 0; done < count; done += TURN) {
+        for (size_t i = 0; i < TURN; i++)
+            blocks[i] = measured_malloc(SMALL);
+        for (size_t i = 0; i < TURN; i++)
+            free(blocks[i]);
+    }
+}
+
+static void free_turns(size_t count) {
+    for (size_t done = 0; done < count; done += TURN) {
+        for (size_t i = 0; i < TURN; i++)
+            blocks[i] = malloc(SMALL);
+        for (size_t i = 0; i < TURN; i++)
+            measured_free(blocks[i]);
+    }
+}
+
 static void malloc_fresh(size_t count) {
     for (size_t i = 0; i < count; i++)
         blocks[i] = measured_malloc(mixed(i));
@@ -142,6 +163,8 @@ static const struct {
     {"calloc_hit", "64 zeroed bytes, just after a block of that size was freed", calloc_hit},
     {"malloc_again", "64 bytes, after 20,000 such blocks were freed", malloc_again},
     {"free_burst", "one of 20,000 blocks of 64 bytes, in order of address", free_burst},
+    {"malloc_turns", "one of 1,000 blocks of 64 bytes that are taken and freed in turns", malloc_turns},
+    {"free_turns", "the same, freed", free_turns},
     {"malloc_fresh", "16 to 511 bytes, nothing was freed before", malloc_fresh},
     {"free_scattered", "one of 20,000 blocks of 16 to 511 bytes, in scattered order", free_scattered},
     {"free_remote", "a 64 byte block of another thread", free_remote},

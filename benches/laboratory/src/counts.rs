@@ -30,7 +30,7 @@ use crate::progress::Progress;
 use crate::rounds::{Contestant, Job, ResultOf, Subject, empty};
 use crate::summary::Spread;
 
-pub(crate) use baseline::{Verdict, accept, compare};
+pub(crate) use baseline::{Verdict, accept, compare, made_by};
 
 /// Operations in the longer run; the shorter one has half of them.
 const OPERATIONS: u64 = 20_000;

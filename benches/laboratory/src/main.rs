@@ -280,10 +280,10 @@ fn count(place: &Place, preload: &Preload, check: bool, accept: bool, limit: u64
     let counts = counts::measure(place, &allocators, Duration::from_secs(limit), &mut notes)?;
     say(&mut notes);
     let baseline = place.package.join("baseline.csv");
+    let made_by = machine::facts().into_iter().filter(|f| ["Rust", "C library"].contains(&f.about.as_str()));
+    let made_by = made_by.map(|fact| fact.what).collect::<Vec<_>>().join(", ");
     if accept {
-        let made_by = machine::facts().into_iter().filter(|f| ["Rust", "C library"].contains(&f.about.as_str()));
-        let made_by: Vec<String> = made_by.map(|fact| fact.what).collect();
-        counts::accept(&baseline, &counts, &made_by.join(", "))?;
+        counts::accept(&baseline, &counts, &made_by)?;
         println!("wrote {}", baseline.display());
         return Ok(true);
     }
@@ -300,7 +300,42 @@ fn count(place: &Place, preload: &Preload, check: bool, accept: bool, limit: u64
         println!("some figures are better: accept them with --accept, so that they are guarded");
     }
     if check && failures > 0 {
-        eprintln!("error: {failures} figures have grown or are not in the baseline (--accept takes them as they are)");
+        eprintln!("{}", what_to_do(failures, &made_by, counts::made_by(&baseline).as_deref()));
     }
     Ok(!check || failures == 0)
+}
+
+/// For somebody who has changed something else and reads this in a log of continuous integration.
+fn what_to_do(failures: usize, here: &str, baseline: Option<&str>) -> String {
+    let mut text = format!(
+        "error: {failures} counted figures have grown by more than 3 % or are not those of the baseline (above: WORSE, not in \
+         the baseline, not measured).\n\
+         If the change is to cost that, or the list of figures has changed, renew the baseline and commit it with the reason:\n\
+         \n    (cd benches/laboratory && cargo run --release -- counts --accept)\n\n\
+         Otherwise look at what the hot paths do now: (cd benches/laboratory && cargo run --release -- counts) compares all."
+    );
+    match baseline {
+        Some(made_by) if made_by != here => {
+            text += &format!(
+                "\nThe baseline was made with {made_by}, and here is {here}: a change of these alone can move figures."
+            );
+        }
+        _ => {}
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_check_says_what_to_do() {
+        let text = what_to_do(2, "glibc 2.36", Some("glibc 2.36"));
+        assert!(text.starts_with("error: 2 ") && text.contains("counts --accept)"), "{text}");
+        assert!(!text.contains("here is"), "{text}");
+        assert!(
+            what_to_do(2, "glibc 2.36", Some("glibc 2.41")).contains("made with glibc 2.41, and here is glibc 2.36")
+        );
+    }
 }

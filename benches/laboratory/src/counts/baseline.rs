@@ -53,6 +53,12 @@ impl Verdict {
     }
 }
 
+/// What was used to make the baseline, in its own words: its second line.
+pub(crate) fn made_by(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(text.lines().nth(1)?.trim_start_matches('#').trim().to_owned())
+}
+
 /// Writes heapwright's figures as the baseline.
 pub(crate) fn accept(path: &Path, counts: &[Count], made_by: &str) -> Result<()> {
     let rows: Vec<Accepted> = own(counts)
