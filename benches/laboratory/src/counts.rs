@@ -199,7 +199,7 @@ fn summary_line(told: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-fn compile(place: &Place, source: &str) -> Result<PathBuf> {
+pub(crate) fn compile(place: &Place, source: &str) -> Result<PathBuf> {
     let folder = place.work.join("drivers");
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let program = folder.join(source.trim_end_matches(".c"));

@@ -4,6 +4,8 @@
 //!   laboratory programs     python, gcc, redis, ... under preload   ─┐
 //!   laboratory workloads    the binaries of benches/rivals          ─┼─> results/*.csv ──> laboratory report
 //!   laboratory scenarios    memory over time, from ../shared/scenarios ┤
+//!   laboratory extremes     scaling, small processes, starts        ┤
+//!   laboratory ablation     heapwright with one part off            ┤
 //!   laboratory counts       instructions by callgrind, page faults  ─┘                       docs/benchmarks.md
 //! ```
 //!
@@ -21,12 +23,15 @@
 //!   allocators  summary
 //!   programs  workloads  scenarios
 //!   counts
+//!   extremes  ablation
 //!   report
 //! ```
 
+mod ablation;
 mod allocators;
 mod bindings;
 mod counts;
+mod extremes;
 mod inputs;
 mod machine;
 mod measure;
@@ -44,7 +49,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use allocators::{Allocator, Given, HEAPWRIGHT};
@@ -112,6 +117,33 @@ enum Measurement {
         /// The longest that a run may take
         #[arg(long, default_value_t = 180, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
         limit: u64,
+    },
+    /// Scaling of two threads, processes of 1 MiB, what a process start costs
+    Extremes {
+        #[command(flatten)]
+        preload: Preload,
+        /// Folder of the binaries of benches/rivals; without it scaling is left out
+        #[arg(long, value_name = "DIR")]
+        rivals: Option<PathBuf>,
+        /// Runs of each binary
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        rounds: u32,
+        /// Turns of a run, of about 50 ms each
+        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        turns: u32,
+    },
+    /// heapwright against itself, one part off at a time
+    Ablation {
+        #[command(flatten)]
+        preload: Preload,
+        /// Folder of the binaries of benches/rivals
+        #[arg(long, value_name = "DIR")]
+        rivals: PathBuf,
+        #[command(flatten)]
+        rounds: Rounds,
+        /// Settings to look at in place of the usual ones, such as "TCACHE_COUNT=0 TOP_PAD=0"; may be repeated
+        #[arg(long, value_name = "SETTINGS")]
+        part: Vec<String>,
     },
     /// Instructions of single operations, page faults of processes
     Counts {
@@ -213,6 +245,36 @@ fn perform(cli: Cli) -> Result<bool> {
         }
         Measurement::Scenarios { preload, rounds, only, limit } => {
             watch(&place, &preload, &only, rounds, Duration::from_secs(limit))
+        }
+        Measurement::Extremes { preload, rivals, rounds, turns } => {
+            let _occupied = place.occupy()?;
+            let mut notes = Vec::new();
+            let allocators = preload.find(&place, &mut notes)?;
+            say(&mut notes);
+            let extremes = extremes::measure(&place, rivals.as_deref(), &allocators, rounds, turns)?;
+            let suite = Suite::Extremes;
+            samples::save(&suite.figures(&place), &[], &extremes)?;
+            let mut facts: Vec<Fact> = machine::facts().into_iter().chain(versions(&allocators)).collect();
+            facts.extend(workloads::versions(&place));
+            samples::save(&suite.facts(&place), &[], &facts)?;
+            println!("{} figures in {}", extremes.len(), suite.figures(&place).display());
+            Ok(true)
+        }
+        Measurement::Ablation { preload, rivals, rounds, part } => {
+            let _occupied = place.occupy()?;
+            let mut notes = Vec::new();
+            let allocators = preload.find(&place, &mut notes)?;
+            notes.clear();
+            let library =
+                allocators.iter().find(|a| a.name == HEAPWRIGHT).context("heapwright is what is looked at")?;
+            let usual = ablation::PARTS.iter().map(|(name, settings)| ((*name).to_owned(), (*settings).to_owned()));
+            let parts: Vec<(String, String)> =
+                if part.is_empty() { usual.collect() } else { part.iter().map(|p| (p.clone(), p.clone())).collect() };
+            let limit = Duration::from_secs(rounds.limit);
+            let subjects = ablation::prepare(&place, &rivals, library, &parts, limit, &mut notes)?;
+            say(&mut notes);
+            let facts = machine::facts().into_iter().chain(versions(std::slice::from_ref(library)));
+            measure(&place, Suite::Ablation, &subjects, facts.collect(), &rounds)
         }
         Measurement::Counts { preload, check, accept, limit } => count(&place, &preload, check, accept, limit),
         Measurement::Report { docs } => {

@@ -70,6 +70,8 @@ pub(crate) enum Suite {
     Programs,
     Workloads,
     Scenarios,
+    Extremes,
+    Ablation,
     Counts,
 }
 
@@ -79,6 +81,8 @@ impl Suite {
             Self::Programs => "programs",
             Self::Workloads => "workloads",
             Self::Scenarios => "scenarios",
+            Self::Extremes => "extremes",
+            Self::Ablation => "ablation",
             Self::Counts => "counts",
         }
     }

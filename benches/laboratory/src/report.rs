@@ -4,6 +4,7 @@
 //!   results/programs.csv   + programs.facts.csv   ──┐
 //!   results/workloads.csv  + workloads.facts.csv  ──┼──> docs/benchmarks.md, docs/plots/*.svg
 //!   results/scenarios.csv  + .points.csv, .facts.csv ┤
+//!   results/extremes.csv, ablation.csv             ──┤
 //!   results/counts.csv     + counts.facts.csv     ──┘
 //! ```
 //!
@@ -22,6 +23,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::allocators::{HEAPWRIGHT, SYSTEM, rank};
 use crate::counts::{Count, Unit};
+use crate::extremes::{Extreme, What};
 use crate::machine::Fact;
 use crate::place::{Place, Suite};
 use crate::samples::{Sample, load};
@@ -55,6 +57,8 @@ One binary for each allocator, from the same sources (benches/rivals); nothing i
 not that of the workload's first run counts as failed.";
     samples_section(&mut text, place, &plots, Suite::Workloads, "Workloads", about)?;
     scenarios_section(&mut text, place, &plots)?;
+    extremes_section(&mut text, place)?;
+    ablation_section(&mut text, place)?;
     counts_section(&mut text, place)?;
 
     let path = docs.join("benchmarks.md");
@@ -242,6 +246,115 @@ fn figures_table(scenario: &Scenario, figures: &[Figure]) -> Table {
         table.add_row([(*what).to_owned()].into_iter().chain(allocators.iter().map(cell)));
     }
     table
+}
+
+fn extremes_section(text: &mut String, place: &Place) -> Result<()> {
+    let extremes: Vec<Extreme> = load(&Suite::Extremes.figures(place))?;
+    let facts: Vec<Fact> = load(&Suite::Extremes.facts(place))?;
+    let workloads: Vec<Sample> = load(&Suite::Workloads.figures(place))?;
+    writeln!(text, "\n## Threads, small processes, starts\n")?;
+    if extremes.is_empty() {
+        writeln!(text, "Not measured yet: `laboratory extremes`.")?;
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "Scaling is twice the time of one thread over that of two that do the same each, in slices of about ten\n\
+         milliseconds, next to threads that only calculate: 2 at best, and what the machine gives at the moment is in the\n\
+         control. A start is that of a C program that allocates one byte; a small process allocates 1 MiB in all. Medians,\n\
+         with the range of all runs.\n\n{}",
+        facts_table(&facts)
+    )?;
+    use What::{Control, Scaling, ScalingToControl, SmallPeak, StartCpu, StartWall};
+    let scaling = [
+        (Scaling, "two threads that allocate", 3),
+        (Control, "control: two that calculate", 3),
+        (ScalingToControl, "the one over the other", 3),
+    ];
+    let mut linked = extremes_table(&extremes, &scaling);
+    let cpu = |subject: &str, allocator: &str| {
+        let runs = workloads.iter().filter(|s| s.subject == subject && s.allocator == allocator);
+        Spread::of(&runs.map(Sample::cpu).collect::<Vec<_>>()).map(|s| s.median)
+    };
+    let names = extremes_names(&extremes, &scaling);
+    let over = names.iter().map(|name| Some(cpu("threads-16", name)? / cpu("threads-2", name)?));
+    let over: Vec<String> = over.map(|ratio| ratio.map_or(String::new(), |r| format!("{r:.3}"))).collect();
+    linked.add_row(["CPU of 16 threads over that of 2, the same work".to_owned()].into_iter().chain(over));
+    writeln!(text, "\n### Scaling, linked\n\n{linked}")?;
+    let processes = [
+        (StartCpu, "start, CPU, µs", 0),
+        (StartWall, "start, wall, µs", 0),
+        (SmallPeak, "1 MiB in all, peak RSS, KiB", 0),
+    ];
+    writeln!(text, "\n### Processes, preloaded\n\n{}", extremes_table(&extremes, &processes))?;
+    Ok(())
+}
+
+fn extremes_names(extremes: &[Extreme], rows: &[(What, &str, usize)]) -> Vec<String> {
+    let wanted = extremes.iter().filter(|e| rows.iter().any(|(what, ..)| e.what == *what));
+    let mut names = in_order(wanted.map(|e| e.allocator.as_str()));
+    names.sort_by_key(|name| rank(name));
+    names
+}
+
+fn extremes_table(extremes: &[Extreme], rows: &[(What, &str, usize)]) -> Table {
+    let names = extremes_names(extremes, rows);
+    let mut table = table(&["".to_owned()].into_iter().chain(names.iter().cloned()).collect::<Vec<_>>());
+    for (what, words, digits) in rows {
+        let cell = |name: &String| {
+            let found = extremes.iter().find(|e| e.what == *what && e.allocator == *name);
+            found.map_or(String::new(), |e| {
+                let Extreme { median, low, high, .. } = e;
+                format!("{median:.digits$} ({low:.digits$}-{high:.digits$})", digits = *digits)
+            })
+        };
+        table.add_row([(*words).to_owned()].into_iter().chain(names.iter().map(cell)));
+    }
+    table
+}
+
+fn ablation_section(text: &mut String, place: &Place) -> Result<()> {
+    let samples: Vec<Sample> = load(&Suite::Ablation.figures(place))?;
+    let facts: Vec<Fact> = load(&Suite::Ablation.facts(place))?;
+    writeln!(text, "\n## Ablation\n")?;
+    if samples.is_empty() {
+        writeln!(text, "Not measured yet: `laboratory ablation`.")?;
+        return Ok(());
+    }
+    let rounds = samples.iter().map(|s| s.round + 1).max().unwrap_or(0);
+    let subjects = in_order(samples.iter().map(|s| s.subject.as_str()));
+    writeln!(
+        text,
+        "heapwright with one part changed by an option of its environment, over heapwright as it is: above 1.00 the change\n\
+         costs. Geometric means over {} subjects ({}), and the subjects in which the change makes the largest differences.\n\
+         Rounds: {rounds}, interleaved, medians.\n",
+        subjects.len(),
+        subjects.join(", ")
+    )?;
+    failures(text, &samples)?;
+    writeln!(text, "{}\n", facts_table(&facts))?;
+    let header = ["part", "CPU", "page faults", "peak RSS", "CPU most in", "peak RSS most in"];
+    let mut table = table(&header.map(str::to_owned));
+    for at in [4, 5] {
+        if let Some(words) = table.column_mut(at) {
+            words.set_cell_alignment(CellAlignment::Left);
+        }
+    }
+    let grids = [CPU, FAULTS, PEAK].map(|quantity| Grid::over(HEAPWRIGHT, &samples, quantity));
+    for (at, name) in grids[0].allocators.iter().enumerate().filter(|(_, name)| *name != HEAPWRIGHT) {
+        let mean = |grid: &Grid| grid.geomeans()[at].map_or(String::new(), |(mean, _)| format!("{mean:.3}"));
+        let most = |grid: &Grid| {
+            let ratios = grid.rows.iter().filter_map(|row| Some((row.ratios[at].spread()?.median, &row.subject)));
+            let mut ratios: Vec<_> = ratios.filter(|(ratio, _)| (ratio - 1.0).abs() > 0.05).collect();
+            ratios.sort_by(|a, b| b.0.ln().abs().total_cmp(&a.0.ln().abs()));
+            ratios.iter().take(3).map(|(ratio, name)| format!("{name} {ratio:.2}")).collect::<Vec<_>>().join(", ")
+        };
+        let part = name.trim_start_matches(HEAPWRIGHT).trim_start_matches(": ").to_owned();
+        let [cpu, faults, peak] = &grids;
+        table.add_row([part, mean(cpu), mean(faults), mean(peak), most(cpu), most(peak)]);
+    }
+    writeln!(text, "{table}")?;
+    Ok(())
 }
 
 fn counts_section(text: &mut String, place: &Place) -> Result<()> {

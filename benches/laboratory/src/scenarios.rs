@@ -245,7 +245,7 @@ pub(crate) fn measure(
 }
 
 /// Compiles a program as its own folder's script does.
-fn build(sources: &Path, name: &str, folder: &Path) -> Result<PathBuf> {
+pub(crate) fn build(sources: &Path, name: &str, folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let program = folder.join(name);
     let out = Command::new("cc")

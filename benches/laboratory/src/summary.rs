@@ -77,6 +77,11 @@ pub(crate) struct Row {
 impl Grid {
     /// The names come in the order of [`rank`]. A subject without a good run of the system has no row.
     pub(crate) fn new(samples: &[Sample], quantity: Quantity) -> Self {
+        Self::over(SYSTEM, samples, quantity)
+    }
+
+    /// The same, relative to another allocator than the system's.
+    pub(crate) fn over(base: &str, samples: &[Sample], quantity: Quantity) -> Self {
         let mut allocators = in_order(samples.iter().map(|s| s.allocator.as_str()));
         allocators.sort_by_key(|name| rank(name));
         let rows = in_order(samples.iter().map(|s| s.subject.as_str()))
@@ -90,7 +95,7 @@ impl Grid {
                     let values: Vec<f64> = runs().map(quantity.of).collect();
                     Spread::of(&values).map_or(Cell::Absent, Cell::Measured)
                 };
-                let system = cell(SYSTEM).spread()?;
+                let system = cell(base).spread()?;
                 let ratio = |name: &String| match cell(name) {
                     Cell::Measured(spread) => Cell::Measured(spread.over(system.median)),
                     other => other,

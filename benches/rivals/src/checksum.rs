@@ -15,7 +15,7 @@ impl Checksum {
         self.0 = self.0.wrapping_add(number);
     }
 
-    /// Adds a digest of the text: FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>).
+    /// Adds a digest of the text: FNV-1a.
     pub(crate) fn add_text(&mut self, text: &str) {
         self.add(text.bytes().fold(0xCBF2_9CE4_8422_2325, |digest: u64, byte| {
             (digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)

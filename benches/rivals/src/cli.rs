@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! BINARY --list             the names of the workloads, one a line
+//! BINARY --scaling TURNS    prints how two threads scale that allocate, and two that calculate: `scaling 1.93 1.96`
 //! BINARY WORKLOAD [SCALE]   runs one workload once and prints `checksum N`
 //! ```
 //!
@@ -13,11 +14,13 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::scale::Scale;
+use crate::scaling;
 use crate::workloads::{ALL, Workload};
 
 /// What the command line asks for.
 enum Request {
     List,
+    Scaling(usize),
     Run(&'static Workload, Scale),
 }
 
@@ -27,9 +30,12 @@ impl Request {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         match args[..] {
             ["--list"] => Ok(Self::List),
+            ["--scaling", turns] => {
+                turns.parse().map(Self::Scaling).map_err(|_| format!("--scaling {turns:?}: not a number of turns"))
+            }
             [name] => Ok(Self::Run(named(name)?, Scale::ONE)),
             [name, scale] => Ok(Self::Run(named(name)?, scale.parse()?)),
-            _ => Err("usage: BINARY --list | BINARY WORKLOAD [SCALE]".to_owned()),
+            _ => Err("usage: BINARY --list | BINARY --scaling TURNS | BINARY WORKLOAD [SCALE]".to_owned()),
         }
     }
 }
@@ -44,6 +50,10 @@ fn answer(request: &Request) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match request {
         Request::List => ALL.iter().try_for_each(|workload| writeln!(out, "{}", workload.name)),
+        Request::Scaling(turns) => {
+            let (allocating, calculating) = scaling::measure(*turns);
+            writeln!(out, "scaling {allocating:.4} {calculating:.4}")
+        }
         Request::Run(workload, scale) => writeln!(out, "checksum {}", (workload.run)(*scale)),
     }
 }
@@ -83,7 +93,9 @@ mod tests {
 
     #[test]
     fn refuses_what_it_does_not_understand() {
-        for args in [&[][..], &["no-such"], &["--list", "1"], &["larson", "fast"], &["larson", "1", "2"]] {
+        for args in
+            [&[][..], &["no-such"], &["--list", "1"], &["larson", "fast"], &["larson", "1", "2"], &["--scaling", "x"]]
+        {
             assert!(read(args).is_err(), "{args:?}");
         }
     }

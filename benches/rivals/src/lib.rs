@@ -7,6 +7,7 @@
 //! ```text
 //! cli        what every binary's main does
 //! workloads  the table: names and functions
+//! scaling    two threads against one
 //! patterns   one thing at a time      classics  re-creations of the known benchmarks      programs  whole ones in small
 //! scale  numbers  sizes  block  supply  checksum  crew   what they are made of
 //! ```
@@ -20,6 +21,7 @@ mod numbers;
 mod patterns;
 mod programs;
 mod scale;
+mod scaling;
 mod sizes;
 mod supply;
 mod workloads;

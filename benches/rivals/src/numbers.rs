@@ -1,8 +1,7 @@
 //! Numbers that look random and are the same in every run.
 //!
-//! Each workload, and each of its threads, owns a sequence from a seed of its own. The sequence is xorshift64\*
-//! (<https://doi.org/10.18637/jss.v008.i14> and <https://doi.org/10.1145/2845077>): three shifts and one multiplication,
-//! little beside a call of malloc.
+//! Each workload, and each of its threads, owns a sequence from a seed of its own. The sequence is xorshift64\* of
+//! Vigna and Marsaglia: three shifts and one multiplication, little beside a call of malloc.
 
 /// A sequence of numbers.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ pub(crate) mod aligned;
 pub(crate) mod buffers;
 pub(crate) mod doubling;
 pub(crate) mod hand_over;
+pub(crate) mod independent;
 pub(crate) mod lists;
 pub(crate) mod mixed_sizes;
 pub(crate) mod one_size;

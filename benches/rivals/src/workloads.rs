@@ -44,6 +44,8 @@ pub(crate) const ALL: &[Workload] = &[
     workload("buffers", buffers::run),
     workload("hand-over", hand_over::run),
     workload("thread-churn", thread_churn::run),
+    workload("threads-2", |scale| independent::run(2, scale)),
+    workload("threads-16", |scale| independent::run(16, scale)),
     workload("larson", larson::run),
     workload("xmalloc", xmalloc::run),
     workload("mstress", mstress::run),

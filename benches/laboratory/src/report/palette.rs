@@ -1,5 +1,5 @@
-//! A colour for each malloc, the same in every picture. Most colour-blind eyes tell them apart: they are those of Okabe
-//! and Ito, <https://jfly.uni-koeln.de/color/>.
+//! A colour for each malloc, the same in every picture. Most colour-blind eyes tell them apart: they are those that Okabe
+//! and Ito chose for that.
 
 use plotters::style::RGBColor;
 

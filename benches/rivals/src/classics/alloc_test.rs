@@ -1,11 +1,9 @@
 //! alloc-test: random places, sizes by Pareto's law, and blocks that are used.
 //!
-//! After the article of its authors, Testing Memory Allocators: ptmalloc2 vs tcmalloc vs hoard vs jemalloc While Trying to
-//! Simulate Real-World Loads, 2018
-//! (<http://ithare.com/testing-memory-allocators-ptmalloc2-tcmalloc-hoard-jemalloc-while-trying-to-simulate-real-world-loads/>):
-//! each step takes a random place; a block that is there is read and freed, an empty place gets a new block, which is
-//! written in full. Sizes follow Pareto's law, up to 1 KiB, and so do the places: few are visited often, many seldom,
-//! so some blocks live a thousand times longer than others.
+//! After the article of its authors, Testing Memory Allocators: ptmalloc2 vs tcmalloc vs hoard vs jemalloc While Trying
+//! to Simulate Real-World Loads, 2018: each step takes a random place; a block that is there is read and freed, an
+//! empty place gets a new block, which is written in full. Sizes follow Pareto's law, up to 1 KiB, and so do the
+//! places: few are visited often, many seldom, so some blocks live a thousand times longer than others.
 
 use crate::checksum::Checksum;
 use crate::crew::{THREADS, crew};

@@ -1,10 +1,9 @@
 //! cache-scratch: does the allocator pass false sharing on?
 //!
 //! After Emery Berger, Kathryn McKinley, Robert Blumofe and Paul Wilson, Hoard: A Scalable Memory Allocator for
-//! Multithreaded Applications, 2000 (<https://doi.org/10.1145/378993.379232>), which calls it passive-false. Small
-//! objects that one thread allocated, in one cache line, are given to one thread each. A thread frees its own, then
-//! allocates an object, writes to it many times and frees it, again and again. If it gets the piece of the shared line
-//! back, each write waits for the others.
+//! Multithreaded Applications, 2000, which calls it passive-false. Small objects that one thread allocated, in one
+//! cache line, are given to one thread each. A thread frees its own, then allocates an object, writes to it many times
+//! and frees it, again and again. If it gets the piece of the shared line back, each write waits for the others.
 
 use std::sync::Mutex;
 

@@ -1,9 +1,9 @@
 //! cache-thrash: does the allocator cause false sharing?
 //!
 //! After Emery Berger, Kathryn McKinley, Robert Blumofe and Paul Wilson, Hoard: A Scalable Memory Allocator for
-//! Multithreaded Applications, 2000 (<https://doi.org/10.1145/378993.379232>), which calls it active-false. Each thread
-//! allocates a small object, writes to it many times and frees it, again and again. If two threads get pieces of one
-//! cache line, each write waits for the other.
+//! Multithreaded Applications, 2000, which calls it active-false. Each thread allocates a small object, writes to it
+//! many times and frees it, again and again. If two threads get pieces of one cache line, each write waits for the
+//! other.
 
 use std::hint::black_box;
 

@@ -1,9 +1,8 @@
 //! glibc-simple: so many blocks of one size, then all freed.
 //!
-//! After what is told of the malloc benchmark of that name among glibc's own, in its history
-//! (<https://sourceware.org/git/?p=glibc.git;a=history;f=benchtests/bench-malloc-simple.c>) and on the mimalloc-bench page
-//! (<https://github.com/daanx/mimalloc-bench>): one thread allocates a number of blocks of one size, then frees them,
-//! for several numbers and sizes. A few blocks stay in a thread cache; many go past it.
+//! After what is told of the malloc benchmark of that name among glibc's own, in its history and on the mimalloc-bench
+//! page: one thread allocates a number of blocks of one size, then frees them, for several numbers and sizes. A few
+//! blocks stay in a thread cache; many go past it.
 
 use crate::block::Block;
 use crate::checksum::Checksum;

@@ -1,8 +1,8 @@
 //! glibc-thread: buffers of random sizes, allocated and freed in random order by several threads.
 //!
-//! After what is told of the malloc benchmark of that name among glibc's own, in its history
-//! (<https://sourceware.org/git/?p=glibc.git;a=history;f=benchtests/bench-malloc-thread.c>): sizes follow an inverse square, to mimic real applications, which
-//! allocate many more small blocks than large ones; each thread has a working set of its own.
+//! After what is told of the malloc benchmark of that name among glibc's own, in its history: sizes follow an inverse
+//! square, to mimic real applications, which allocate many more small blocks than large ones; each thread has a working
+//! set of its own.
 
 use crate::block::Block;
 use crate::checksum::Checksum;

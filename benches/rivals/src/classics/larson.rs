@@ -1,9 +1,9 @@
 //! larson: a server whose threads come and go.
 //!
-//! After Paul Larson and Murali Krishnan, Memory Allocation for Long-Running Server Applications, 1998
-//! (<https://doi.org/10.1145/286860.286880>). A thread owns a set of blocks and replaces random ones by blocks of random
-//! size, as a server does with each request. After a while it ends and leaves its blocks to a new thread, which goes on:
-//! so most blocks are freed by another thread than the one that allocated them, a thing the authors call bleeding.
+//! After Paul Larson and Murali Krishnan, Memory Allocation for Long-Running Server Applications, 1998. A thread owns a
+//! set of blocks and replaces random ones by blocks of random size, as a server does with each request. After a while
+//! it ends and leaves its blocks to a new thread, which goes on: so most blocks are freed by another thread than the
+//! one that allocated them, a thing the authors call bleeding.
 
 use std::mem;
 use std::sync::mpsc::{Sender, channel};

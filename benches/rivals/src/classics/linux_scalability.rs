@@ -1,9 +1,8 @@
 //! linux-scalability: a block is freed as soon as it is allocated.
 //!
-//! After Chuck Lever and David Boreham, malloc() Performance in a Multithreaded Linux Environment, 2000
-//! (<https://www.usenix.org/conference/2000-usenix-annual-technical-conference/malloc-performance-multithreaded-linux-environment>):
-//! each thread calls malloc for one size and free, in a loop. The least that a malloc can cost, and whether a second
-//! thread makes it cost more.
+//! After Chuck Lever and David Boreham, malloc() Performance in a Multithreaded Linux Environment, 2000: each thread
+//! calls malloc for one size and free, in a loop. The least that a malloc can cost, and whether a second thread makes
+//! it cost more.
 
 use crate::block::Block;
 use crate::checksum::Checksum;

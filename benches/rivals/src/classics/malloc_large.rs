@@ -1,8 +1,8 @@
 //! malloc-large: blocks of several MiB.
 //!
-//! After the description on the mimalloc-bench page (<https://github.com/daanx/mimalloc-bench>): large blocks, of 5 to 25
-//! MiB, are allocated and freed, a few alive at a time. One page in eight is written. What counts is whether the
-//! allocator gives the pages back at each free and pays for them again at the next malloc, and whether it keeps too many.
+//! After the description on the mimalloc-bench page: large blocks, of 5 to 25 MiB, are allocated and freed, a few alive
+//! at a time. One page in eight is written. What counts is whether the allocator gives the pages back at each free and
+//! pays for them again at the next malloc, and whether it keeps too many.
 
 use crate::block::Block;
 use crate::checksum::Checksum;

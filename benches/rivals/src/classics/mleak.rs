@@ -1,10 +1,9 @@
 //! mleak: what a thread leaves behind when it ends.
 //!
-//! After the description on the mimalloc-bench page (<https://github.com/daanx/mimalloc-bench>): threads that end must not
-//! leak memory. Round after round, threads allocate a MiB or so in blocks of all sizes. Most is freed by the thread, some
-//! by the destructor of a thread-local while the thread ends, some by the main thread when the thread is long gone. The
-//! blocks of all rounds together are a hundred times what lives at a time: peak RSS tells whether the memory of dead
-//! threads is used again.
+//! After the description on the mimalloc-bench page: threads that end must not leak memory. Round after round, threads
+//! allocate a MiB or so in blocks of all sizes. Most is freed by the thread, some by the destructor of a thread-local
+//! while the thread ends, some by the main thread when the thread is long gone. The blocks of all rounds together are a
+//! hundred times what lives at a time: peak RSS tells whether the memory of dead threads is used again.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,8 +1,8 @@
 //! mstress: phases of a server with unequal threads.
 //!
-//! After the description on the mimalloc-bench page (<https://github.com/daanx/mimalloc-bench>): threads allocate in
-//! powers of two, objects migrate between threads, some live long; threads have unequal work; after each phase all
-//! threads end and new ones begin, while some objects survive from phase to phase.
+//! After the description on the mimalloc-bench page: threads allocate in powers of two, objects migrate between
+//! threads, some live long; threads have unequal work; after each phase all threads end and new ones begin, while some
+//! objects survive from phase to phase.
 //!
 //! A thread keeps a tenth of its blocks to the end of its phase. One block in a hundred goes into a shared table, and the
 //! block that was there is its own from then on, whoever allocated it. Between phases half of the table is freed.

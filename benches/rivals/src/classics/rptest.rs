@@ -1,9 +1,8 @@
 //! rptest: loops of allocations, with some blocks freed by other threads.
 //!
-//! After the description of rpmalloc's benchmark (<https://github.com/mjansson/rpmalloc-benchmark>) and of its form on the
-//! mimalloc-bench page (<https://github.com/daanx/mimalloc-bench>): in each loop a thread frees a share of its blocks in
-//! scattered places and allocates others there, of random sizes, each doubling as likely as another; now and then a set
-//! of blocks goes to the next thread, which frees them.
+//! After the description of rpmalloc's benchmark and of its form on the mimalloc-bench page: in each loop a thread
+//! frees a share of its blocks in scattered places and allocates others there, of random sizes, each doubling as likely
+//! as another; now and then a set of blocks goes to the next thread, which frees them.
 
 use std::mem;
 use std::sync::Mutex;

@@ -1,8 +1,8 @@
 //! threadtest: each thread for itself.
 //!
 //! After Emery Berger, Kathryn McKinley, Robert Blumofe and Paul Wilson, Hoard: A Scalable Memory Allocator for
-//! Multithreaded Applications, 2000 (<https://doi.org/10.1145/378993.379232>): t threads do nothing but allocate and
-//! then free 100,000/t objects of 8 bytes, again and again. Nothing is shared but the allocator.
+//! Multithreaded Applications, 2000: t threads do nothing but allocate and then free 100,000/t objects of 8 bytes,
+//! again and again. Nothing is shared but the allocator.
 
 use std::hint::black_box;
 

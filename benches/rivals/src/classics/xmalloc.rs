@@ -1,10 +1,9 @@
 //! xmalloc: some threads only allocate, others only free.
 //!
-//! After Chuck Lever and David Boreham, malloc() Performance in a Multithreaded Linux Environment, 2000
-//! (<https://www.usenix.org/conference/2000-usenix-annual-technical-conference/malloc-performance-multithreaded-linux-environment>),
-//! as the mimalloc-bench page tells of its later form (<https://github.com/daanx/mimalloc-bench>): objects of various
-//! sizes migrate in batches from allocating threads to freeing ones, through one queue for all. It is hard on caches of
-//! threads: one side's is always empty, the other's always full.
+//! After Chuck Lever and David Boreham, malloc() Performance in a Multithreaded Linux Environment, 2000, as the
+//! mimalloc-bench page tells of its later form: objects of various sizes migrate in batches from allocating threads to
+//! freeing ones, through one queue for all. It is hard on caches of threads: one side's is always empty, the other's
+//! always full.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex};
