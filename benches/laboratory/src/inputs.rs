@@ -29,6 +29,8 @@ pub(crate) enum Input {
     Sql,
     /// Commands of the redis protocol.
     Redis,
+    /// Commands of memcached's text protocol.
+    Memcached,
 }
 
 impl Input {
@@ -41,6 +43,7 @@ impl Input {
             Self::PostScript => ("pages.ps", postscript),
             Self::Sql => ("items.sql", sql),
             Self::Redis => ("commands.resp", redis),
+            Self::Memcached => ("commands.txt", memcached),
         }
     }
 
@@ -195,6 +198,21 @@ fn redis(out: &mut dyn Write, rng: &mut Rng) -> io::Result<()> {
         };
         write!(out, "*{}\r\n", command.len())?;
         command.iter().try_for_each(|part| write!(out, "${}\r\n{part}\r\n", part.len()))?;
+    }
+    Ok(())
+}
+
+fn memcached(out: &mut dyn Write, rng: &mut Rng) -> io::Result<()> {
+    for _ in 0..200_000 {
+        let (key, len) = (rng.u32(0..30_000), rng.usize(1..60));
+        match rng.usize(0..8) {
+            0..=3 => {
+                let value = words(rng, len);
+                write!(out, "set k{key} 0 0 {}\r\n{value}\r\n", value.len())?;
+            }
+            4 => write!(out, "delete k{key}\r\n")?,
+            _ => write!(out, "get k{key}\r\n")?,
+        }
     }
     Ok(())
 }

@@ -43,7 +43,7 @@ struct Tools<'a> {
     input: &'a Path,
 }
 
-pub(crate) const PROGRAMS: [Program; 9] = [
+pub(crate) const PROGRAMS: [Program; 12] = [
     Program {
         name: "python",
         what: "python3 with PYTHONMALLOC=malloc: objects, dictionaries, JSON there and back, trees",
@@ -138,6 +138,37 @@ pub(crate) const PROGRAMS: [Program; 9] = [
         brings_malloc: true,
     },
     Program {
+        name: "memcached",
+        what: "memcached with four threads: 200,000 mixed commands of one client, which reads its answers; the server alone is \
+               measured",
+        command: "memcached",
+        package: "memcached",
+        version: &["--version"],
+        input: Input::Memcached,
+        job: |call, tools| memcached(call, tools),
+        brings_malloc: false,
+    },
+    Program {
+        name: "node",
+        what: "a script with four worker threads: JSON there and back, maps, buffers",
+        command: "node",
+        package: "nodejs",
+        version: &["--version"],
+        input: Input::Log,
+        job: |call, tools| plain(call.args([tools.scripts.join("work.mjs"), tools.input.into()])),
+        brings_malloc: false,
+    },
+    Program {
+        name: "git",
+        what: "500 files added, packed and looked through, in four threads",
+        command: "git",
+        package: "git",
+        version: &["--version"],
+        input: Input::Log,
+        job: |call, tools| git(call, tools),
+        brings_malloc: false,
+    },
+    Program {
         name: "sort",
         what: "1,200,000 lines in four threads",
         command: "sort",
@@ -159,6 +190,40 @@ fn plain(call: Call) -> Job {
 fn compile(call: Call, level: &'static str, source: &Path) -> Job {
     let call = call.args([level, "-c", "-o", "shapes.o"]).args([source]);
     Job { call, clients: None, result: ResultOf::Bytes(vec!["shapes.o"]) }
+}
+
+/// An alias lets git itself start the script, so that all of its children are counted.
+fn git(call: Call, tools: &Tools<'_>) -> Job {
+    let script = tools.scripts.join("work-git.sh");
+    let fixed = "Tue, 1 Jan 2030 00:00:00 +0000";
+    // An alias runs at the top of a repository: one that the laboratory itself lies in is not to be found.
+    let above = tools.input.ancestors().nth(2).unwrap_or(tools.input);
+    let call = call
+        .env("GIT_CEILING_DIRECTORIES", above)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1");
+    let call = call.env("GIT_AUTHOR_DATE", fixed).env("GIT_COMMITTER_DATE", fixed);
+    let call = ["AUTHOR", "COMMITTER"].iter().fold(call, |call, who| {
+        call.env(format!("GIT_{who}_NAME"), "nobody").env(format!("GIT_{who}_EMAIL"), "nobody@example.org")
+    });
+    plain(
+        call.args(["-c".to_owned(), format!("alias.work=!sh '{}'", script.display()), "work".into()])
+            .args([tools.input]),
+    )
+}
+
+/// Spoken to by a script of python3 through a socket of a relative name.
+fn memcached(server: Call, tools: &Tools<'_>) -> Job {
+    let client = |mode: &str| {
+        Call::new("python3").args([tools.scripts.join("memcached.py")]).args([mode.to_owned()]).args([tools.input])
+    };
+    // As root it wants a name of somebody to become; nobody else has to have one.
+    let server = server.args(["-s", "socket", "-t", "4", "-m", "64", "-u", "root"]);
+    Job {
+        call: server,
+        clients: Some(Clients { probe: client("probe"), work: vec![client("work")], stop: client("stop") }),
+        result: ResultOf::FirstClient,
+    }
 }
 
 /// The socket has a relative name: names of sockets are short, and all the processes start in the same folder.
