@@ -31,6 +31,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 use std::{eprintln, format};
 
+use crate::attention::Reason;
 use crate::class::Class;
 use crate::heap::HeapTable;
 use crate::malloc::{Contents, Malloc};
@@ -66,7 +67,8 @@ impl Variant {
     fn all() -> Vec<Self> {
         let asked = std::env::var("HEAPWRIGHT_TEST_VARIANTS").unwrap_or_default();
         let asked = asked.split(',').map(str::trim).filter(|settings| !settings.is_empty());
-        let usual = ["", "TCACHE_COUNT=0", "TCACHE_MAX=1032", "ARENA_MAX=1", "CORES=8", "TOP_PAD=0"];
+        let usual =
+            ["", "TCACHE_COUNT=0", "TCACHE_MAX=1032", "ARENA_MAX=1", "CORES=8", "REGIONS=0", "DIRTY_PERCENT=25"];
         usual.into_iter().chain(asked).map(Self::new).collect()
     }
 }
@@ -146,7 +148,13 @@ impl Replay {
                 self.live -= block.bytes;
                 malloc.free_cached(self.cache(thread), block.mem);
             }
-            Event::Pass { milliseconds: _ } => {}
+            Event::Pass { milliseconds } => {
+                malloc.source.os.pass(milliseconds);
+                // As the next request that is not on the fast path would.
+                if malloc.source.params.attention.has(Reason::PurgeDue) {
+                    malloc.look_at_clock();
+                }
+            }
             Event::Look(moment) => {
                 let touched = malloc.source.os.touched_len();
                 self.looks.push((moment, touched as f64 / self.live as f64));

@@ -16,19 +16,20 @@ use crate::rounds::{Contestant, Job, ResultOf, Subject, checksum, empty};
 use crate::scenarios;
 
 /// What is different, and the settings that make it so.
-pub(crate) const PARTS: [(&str, &str); 12] = [
+pub(crate) const PARTS: [(&str, &str); 13] = [
     ("no caches", "TCACHE_COUNT=0"),
     ("caches of 16 blocks a size", "TCACHE_COUNT=16"),
     ("caches up to 1 KiB only", "TCACHE_MAX=1032"),
+    ("no regions for small chunks", "REGIONS=0"),
+    ("nothing is purged", "DIRTY_DECAY_MS=18446744073709551615"),
+    ("purged at once", "DIRTY_DECAY_MS=0"),
+    ("a quarter may stay dirty", "DIRTY_PERCENT=25"),
     ("one arena", "ARENA_MAX=1"),
     ("arenas for 8 cores", "CORES=8"),
     ("no break", "BRK=0"),
     ("no growth pad", "TOP_PAD=0"),
     ("nothing has a mapping of its own", "MMAP_MAX=0"),
-    ("nothing is purged", "PURGE=0"),
-    ("free memory goes back at once", "DIRTY_DECAY_MS=0"),
-    ("free memory goes back after 4 s", "DIRTY_DECAY_MS=4000"),
-    ("a background thread", "BACKGROUND_THREAD=1"),
+    ("huge pages asked for", "HUGETLB=1"),
 ];
 
 const WORKLOADS: [&str; 12] = [
