@@ -160,12 +160,12 @@ impl Head {
         if self.is_wall() { Some(ChunkSize::exact((self.0 & Self::SIZE) as usize)) } else { None }
     }
 
-    /// The size in bytes if this is the head of a chunk of an arena that is in use: neither free nor mapped.
+    /// The size in bytes if this is the head of a chunk of an arena that is in use; when it is free or mapped, no
+    /// multiple of 16.
     #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
-    #[inline]
-    pub(crate) fn size_in_use(self) -> Option<usize> {
-        let is_other = self.0 & (Self::FREE | Self::MAPPED) != 0;
-        if is_other { None } else { Some((self.0 & Self::SIZE) as usize) }
+    #[inline(always)]
+    pub(crate) fn size_in_use(self) -> usize {
+        (self.0 & (Self::SIZE | Self::FREE | Self::MAPPED)) as usize
     }
 
     #[inline]

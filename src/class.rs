@@ -49,13 +49,9 @@ impl Class {
     /// The class of a request of at most [`MAX_SMALL_REQUEST`] bytes.
     #[inline]
     pub(crate) const fn of_small_request(bytes: usize) -> Option<Self> {
-        if bytes > MAX_SMALL_REQUEST {
-            return None;
-        }
         // Up to 24 bytes are the first class; then one for each 16.
-        let above = bytes + OVERHEAD - 1;
-        let units = if above < ALIGNMENT { 1 } else { above / ALIGNMENT };
-        Some(Self((units - 1) as u8))
+        let index = bytes.saturating_sub(MIN_CHUNK - OVERHEAD - ALIGNMENT + 1) / ALIGNMENT;
+        if index < SMALL { Some(Self(index as u8)) } else { None }
     }
 
     /// The class of a request of `bytes`, if it has one.
@@ -72,10 +68,11 @@ impl Class {
         Some(Self((SMALL + (log - FIRST_LOG) * STEPS + step) as u8))
     }
 
-    /// The class of a small chunk of `bytes`, which are a multiple of 16.
+    /// The class of a small chunk of `bytes`; what is no multiple of 16 has none.
     #[inline]
     pub(crate) const fn of_small_chunk(bytes: usize) -> Option<Self> {
-        let index = (bytes / ALIGNMENT).wrapping_sub(MIN_CHUNK / ALIGNMENT);
+        // Any low bit becomes a high one.
+        let index = bytes.wrapping_sub(MIN_CHUNK).rotate_right(ALIGNMENT.ilog2());
         if index < SMALL { Some(Self(index as u8)) } else { None }
     }
 

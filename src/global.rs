@@ -37,7 +37,6 @@ use crate::class::Class;
 use crate::environment;
 use crate::fatal::{Misuse, fatal};
 use crate::heap::{HeapTable, TableWords};
-use crate::magazine;
 use crate::malloc::{Contents, Malloc};
 use crate::options::{Param, Params};
 use crate::os::HEAP_SLOTS;
@@ -299,8 +298,18 @@ unsafe extern "C" fn after_fork_in_child() {
 #[inline(always)]
 fn may_pass(cache: &mut ThreadCache) -> bool {
     let attention = &MALLOC.source.params.attention;
-    attention.is_quiet() || attention.is_only_due() && cache.is_patient()
+    if attention.is_quiet() {
+        return true;
+    }
+    // Not a call: that would need a frame, and the fast paths have none.
+    unlikely();
+    attention.is_only_due() && cache.is_patient()
 }
+
+/// Tells the compiler that what leads here is to stand out of the way.
+#[cold]
+#[inline]
+fn unlikely() {}
 
 /// A request is not on the fast path: if memory lies unused, the clock is looked at.
 #[inline]
@@ -398,7 +407,7 @@ pub(crate) fn free_fast(mem: NonNull<u8>) -> bool {
     let Some(class) = MALLOC.small_class_of(mem) else { return false };
     // SAFETY: this thread's cache; the reference ends with the call.
     let cache = unsafe { cache.cache() };
-    !magazine::is_cached(mem) && may_pass(cache) && cache.push(class, mem)
+    may_pass(cache) && cache.push(class, mem)
 }
 
 /// The fast path of a free when the request is known, and so the class: the block's head is not looked at.
@@ -411,7 +420,7 @@ fn free_of_layout_fast(mem: NonNull<u8>, layout: Layout) -> bool {
     let Slot::Live(cache) = Slot::get() else { return false };
     // SAFETY: this thread's cache; the reference ends with the call.
     let cache = unsafe { cache.cache() };
-    !magazine::is_cached(mem) && may_pass(cache) && cache.push(class, mem)
+    may_pass(cache) && cache.push(class, mem)
 }
 
 /// Makes a block of the calling process longer or shorter; see [`Malloc::reallocate`].

@@ -18,7 +18,7 @@
 //! The three words lie within any block: the smallest has 24 bytes. A block that is cached is nobody else's.
 #![allow(unsafe_code)]
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use crate::class::MAGAZINE_BLOCKS;
 use crate::fatal::{Misuse, check, fatal};
@@ -56,7 +56,7 @@ fn mask(mem: NonNull<u8>) -> usize {
 
 #[inline]
 fn mark(mem: NonNull<u8>) -> usize {
-    mem.addr().get() ^ secret::mask().rotate_left(32)
+    mem.addr().get() ^ secret::mark_key()
 }
 
 /// Whether the block says that it is cached: if so it is, and freeing it once more is misuse.
@@ -99,6 +99,24 @@ pub(crate) fn clear(mem: NonNull<u8>) {
     store(mem, 1, 0);
 }
 
+/// Makes a block cached: marked, and linked to `next`.
+#[inline(always)]
+fn link(mem: NonNull<u8>, next: *mut u8, mark: usize) {
+    store(mem, 0, next.addr() ^ mask(mem));
+    store(mem, 1, mark);
+}
+
+/// The block that a cached block is linked to, which is cleared. An overwritten link or mark ends the process.
+#[inline(always)]
+fn unlink(mem: NonNull<u8>) -> *mut u8 {
+    let next = load(mem, 0) ^ mask(mem);
+    if next & IMPOSSIBLE | load(mem, 1) ^ mark(mem) != 0 {
+        overwritten(mem);
+    }
+    clear(mem);
+    mem.as_ptr().with_addr(next)
+}
+
 /// A list of cached blocks of one class.
 #[derive(Debug, Default)]
 pub(crate) struct Magazine {
@@ -134,8 +152,7 @@ impl Magazine {
     #[inline]
     pub(crate) fn push(&mut self, mem: NonNull<u8>) {
         check!(self.first != Some(mem), DoubleFree, mem.addr().get());
-        store(mem, 0, self.first.map_or(0, |first| first.addr().get()) ^ mask(mem));
-        store(mem, 1, mark(mem));
+        link(mem, self.first.map_or(ptr::null_mut(), NonNull::as_ptr), mark(mem));
         self.first = Some(mem);
         self.set_count(self.count() + 1);
     }
@@ -144,20 +161,9 @@ impl Magazine {
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<NonNull<u8>> {
         let mem = self.first?;
-        let next = load(mem, 0) ^ mask(mem);
-        if next & IMPOSSIBLE | load(mem, 1) ^ mark(mem) != 0 {
-            overwritten(mem);
-        }
-        self.first = NonNull::new(mem.as_ptr().with_addr(next));
+        self.first = NonNull::new(unlink(mem));
         self.set_count(self.count() - 1);
-        clear(mem);
         Some(mem)
-    }
-
-    /// The block that would be popped next.
-    #[inline]
-    pub(crate) fn first(&self) -> Option<NonNull<u8>> {
-        self.first
     }
 
     /// Changes the order of the blocks at random, so that neighbours are not handed out one after the other.
@@ -204,6 +210,95 @@ impl Magazine {
             whole.push(mem);
         }
         whole
+    }
+}
+
+/// The magazine that a thread takes from and puts into, and how much it may hold: all that a request that is served by
+/// the cache, or a free, needs of the cache, in a quarter of a cache line.
+#[derive(Debug)]
+#[repr(C, align(16))]
+pub(crate) struct Loaded {
+    /// Null when there is none: an `Option` would be looked at each time that it is written.
+    first: *mut u8,
+    /// As a [`Magazine`]'s.
+    count: AtomicU32,
+    /// 0 when nothing is to be cached, and when another thread has rung. Relaxed: whoever rings makes the owner look
+    /// elsewhere.
+    capacity: AtomicU32,
+}
+
+const _: () = assert!(size_of::<Loaded>() == 16);
+
+impl Loaded {
+    #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
+    pub(crate) const EMPTY: Self =
+        Self { first: ptr::null_mut(), count: AtomicU32::new(0), capacity: AtomicU32::new(0) };
+
+    /// How many blocks it holds.
+    #[inline(always)]
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed) as usize
+    }
+
+    #[inline(always)]
+    fn set_count(&self, count: usize) {
+        self.count.store(count as u32, Ordering::Relaxed);
+    }
+
+    /// How many blocks it may hold.
+    #[inline(always)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity.load(Ordering::Relaxed) as usize
+    }
+
+    /// Lets it hold so many. What it holds beyond that stays.
+    pub(crate) fn set_capacity(&self, blocks: usize) {
+        self.capacity.store(blocks as u32, Ordering::Relaxed);
+    }
+
+    /// Adds a block, as [`Magazine::push`] does. `false`, and nothing is done, when there is no room, or the block says
+    /// that it is cached already: its free is misuse then, which is for the slow path to say.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, mem: NonNull<u8>) -> bool {
+        let mark = mark(mem);
+        let count = self.count();
+        if load(mem, 1) == mark || count >= self.capacity() {
+            return false;
+        }
+        check!(self.first != mem.as_ptr(), DoubleFree, mem.addr().get());
+        link(mem, self.first, mark);
+        self.first = mem.as_ptr();
+        self.set_count(count + 1);
+        true
+    }
+
+    /// Takes a block out, as [`Magazine::pop`] does.
+    #[inline(always)]
+    pub(crate) fn pop(&mut self) -> Option<NonNull<u8>> {
+        let mem = NonNull::new(self.first)?;
+        self.first = unlink(mem);
+        self.set_count(self.count() - 1);
+        Some(mem)
+    }
+
+    /// The block that would be popped next.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<NonNull<u8>> {
+        NonNull::new(self.first)
+    }
+
+    /// Takes everything.
+    pub(crate) fn take(&mut self) -> Magazine {
+        let count = AtomicU32::new(self.count() as u32);
+        self.set_count(0);
+        Magazine { first: NonNull::new(core::mem::replace(&mut self.first, ptr::null_mut())), count }
+    }
+
+    /// Holds the blocks of `magazine`, when it is empty.
+    pub(crate) fn load(&mut self, magazine: Magazine) {
+        debug_assert!(self.first.is_null());
+        self.first = magazine.first.map_or(ptr::null_mut(), NonNull::as_ptr);
+        self.set_count(magazine.count());
     }
 }
 

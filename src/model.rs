@@ -386,9 +386,9 @@ impl Model {
         let stats = crate::stats::collect(self.malloc);
         assert_eq!((stats.mapped_chunks, stats.mapped_chunk_bytes), (0, 0));
         assert!(stats.heaps <= stats.arenas * 2, "{} heaps kept by {} arenas", stats.heaps, stats.arenas);
-        // What remains: two pages of each cache, up to three of each heap that is kept, and as many of the break.
+        // What remains: one page of each cache, up to three of each heap that is kept, and as many of the break.
         if !self.has_foreign {
-            let pages = 2 * self.malloc.caches.len() + 3 * stats.heaps + 3;
+            let pages = self.malloc.caches.len() + 3 * stats.heaps + 3;
             let left = self.os().usable_len() / self.os().page_len();
             assert!(left <= pages, "{left} pages are left, {pages} at most are needed: {stats:?}");
         }

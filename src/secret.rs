@@ -9,7 +9,12 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-static KEYS: [AtomicU64; 2] = [AtomicU64::new(0xA076_1D64_78BD_642F), AtomicU64::new(0xE703_7ED1_A0B4_28DB)];
+const BUILT_IN: [u64; 2] = [0xA076_1D64_78BD_642F, 0xE703_7ED1_A0B4_28DB];
+
+static KEYS: [AtomicU64; 2] = [AtomicU64::new(BUILT_IN[0]), AtomicU64::new(BUILT_IN[1])];
+
+/// The first key turned by half: what marks are masked with, so that a mark and a link never cancel each other out.
+static MARK_KEY: AtomicU64 = AtomicU64::new(BUILT_IN[0].rotate_left(32));
 
 /// The bits of a head that hold its seal.
 pub(crate) const SEAL_MASK: u64 = 0xFFFF << 48;
@@ -18,6 +23,7 @@ pub(crate) const SEAL_MASK: u64 = 0xFFFF << 48;
 #[cfg(not(test))]
 pub(crate) fn set(random: [u64; 2]) {
     KEYS[0].store(random[0], Ordering::Relaxed);
+    MARK_KEY.store(random[0].rotate_left(32), Ordering::Relaxed);
     // Odd and with high bits set, so that the product always mixes.
     KEYS[1].store(random[1] | 0x8000_0000_0000_0001, Ordering::Relaxed);
 }
@@ -42,9 +48,15 @@ pub(crate) fn scrambled(seed: u64) -> u64 {
 }
 
 /// What links of cached blocks are masked with.
-#[inline]
+#[inline(always)]
 pub(crate) fn mask() -> usize {
     KEYS[0].load(Ordering::Relaxed) as usize
+}
+
+/// What marks of cached blocks are masked with.
+#[inline(always)]
+pub(crate) fn mark_key() -> usize {
+    MARK_KEY.load(Ordering::Relaxed) as usize
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //!                spare
 //! ```
 //!
-//! A cache is a mapping of its own, two pages long. It outlives its thread: the next thread takes it over, and what it
+//! A cache is a mapping of its own, one page long. It outlives its thread: the next thread takes it over, and what it
 //! still holds, which is nothing after an orderly end, and whatever was there when the process forked.
 //!
 //! # Safety
@@ -26,43 +26,25 @@ use core::ptr::NonNull;
 use crate::arenas::ArenaCell;
 use crate::claim::Claim;
 use crate::class::{self, CLASSES, Class};
-use crate::magazine::Magazine;
+use crate::magazine::{Loaded, Magazine};
 use crate::os::Os;
 use crate::publish::{Node, Published};
 use crate::size::round_up;
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// Bytes of spare magazines that a thread may keep; what is beyond goes to the depot.
 const SPARE_BYTES: usize = 64 << 10;
 /// Requests of a busy thread between two looks at the clock. A thread that becomes slow is late by so many.
 const PATIENCE: u32 = 16;
 
-/// The cached blocks of one class.
+/// What a thread has cached, and its arena. What the fast paths need stands in front, by class; the rest by itself.
 #[derive(Debug)]
-struct Shelf {
-    loaded: Magazine,
-    spare: Magazine,
-    /// Blocks that a magazine may hold; 0 when nothing is to be cached, and when another thread has rung: see
-    /// [`Caches::ring`]. Relaxed: `Generation` sees to the order.
-    capacity: AtomicU16,
-    /// How many chunks the next miss asks an arena for.
-    batch: u16,
-}
-
-impl Shelf {
-    #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
-    const EMPTY: Self = Self { loaded: Magazine::EMPTY, spare: Magazine::EMPTY, capacity: AtomicU16::new(0), batch: 1 };
-
-    #[inline]
-    fn capacity(&self) -> usize {
-        usize::from(self.capacity.load(Ordering::Relaxed))
-    }
-}
-
-/// What a thread has cached, and its arena.
-#[derive(Debug)]
+#[repr(C)]
 pub(crate) struct ThreadCache {
-    shelves: [Shelf; CLASSES],
+    loaded: [Loaded; CLASSES],
+    spare: [Magazine; CLASSES],
+    /// How many chunks the next miss of a class asks an arena for.
+    batch: [u8; CLASSES],
     /// Written by the owner only; figures read it.
     arena: AtomicPtr<ArenaCell>,
     /// Bytes of all spare magazines.
@@ -80,10 +62,11 @@ pub(crate) struct ThreadCache {
 
 impl ThreadCache {
     fn new(arena: &'static ArenaCell) -> Self {
-        let arena = AtomicPtr::new(core::ptr::from_ref(arena).cast_mut());
         Self {
-            shelves: [const { Shelf::EMPTY }; CLASSES],
-            arena,
+            loaded: [const { Loaded::EMPTY }; CLASSES],
+            spare: [const { Magazine::EMPTY }; CLASSES],
+            batch: [1; CLASSES],
+            arena: AtomicPtr::new(core::ptr::from_ref(arena).cast_mut()),
             spare_bytes: 0,
             patience: 0,
             seen: 0,
@@ -95,9 +78,11 @@ impl ThreadCache {
     /// While a purge is due: whether this request may pass without a look at the clock.
     #[inline(always)]
     pub(crate) fn is_patient(&mut self) -> bool {
-        let is_patient = self.patience > 0;
-        self.patience -= u32::from(is_patient);
-        is_patient
+        if self.patience == 0 {
+            return false;
+        }
+        self.patience -= 1;
+        true
     }
 
     /// The clock shows `now`, in milliseconds. Only a thread that comes again within its resolution is busy enough to let
@@ -124,8 +109,7 @@ impl ThreadCache {
         for class in Class::all() {
             let half = blocks.div_ceil(2).min(class.magazine());
             let is_cached = largest.is_some_and(|largest| class.index() <= largest.index());
-            let capacity = if is_cached { half as u16 } else { 0 };
-            self.shelves[class.index()].capacity.store(capacity, Ordering::Relaxed);
+            self.loaded[class.index()].set_capacity(if is_cached { half } else { 0 });
         }
     }
 
@@ -140,80 +124,70 @@ impl ThreadCache {
         self.limits = limits;
     }
 
-    #[inline]
-    fn shelf(&mut self, class: Class) -> &mut Shelf {
-        &mut self.shelves[class.index()]
-    }
-
     /// A cached block of `class`, if the loaded magazine has one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop(&mut self, class: Class) -> Option<NonNull<u8>> {
-        self.shelf(class).loaded.pop()
+        self.loaded[class.index()].pop()
     }
 
     /// A cached block of `class` at a multiple of `alignment`, if the one that would be next lies there. An aligned block
     /// that was freed last is.
     #[inline]
     pub(crate) fn pop_aligned(&mut self, class: Class, alignment: usize) -> Option<NonNull<u8>> {
-        let loaded = &mut self.shelf(class).loaded;
+        let loaded = &mut self.loaded[class.index()];
         loaded.first().filter(|mem| mem.addr().get().is_multiple_of(alignment))?;
         loaded.pop()
     }
 
-    /// Caches a block of `class`; `false`, and nothing is done, when the loaded magazine is full.
-    #[inline]
+    /// Caches a block of `class`; `false`, and nothing is done, when the loaded magazine is full, or the block says that it
+    /// is cached already.
+    #[inline(always)]
     pub(crate) fn push(&mut self, class: Class, mem: NonNull<u8>) -> bool {
-        let shelf = self.shelf(class);
-        let has_room = shelf.loaded.count() < shelf.capacity();
-        if has_room {
-            shelf.loaded.push(mem);
-        }
-        has_room
+        self.loaded[class.index()].push(mem)
     }
 
     /// Whether blocks of `class` are cached at all.
     pub(crate) fn keeps(&self, class: Class) -> bool {
-        self.shelves[class.index()].capacity() > 0
+        self.loaded[class.index()].capacity() > 0
     }
 
     /// The loaded magazine is empty: the spare one takes its place. `false` when that is empty too.
     pub(crate) fn load_spare(&mut self, class: Class) -> bool {
-        let shelf = self.shelf(class);
-        if shelf.spare.is_empty() {
+        let spare = self.spare[class.index()].take();
+        if spare.is_empty() {
             return false;
         }
-        let bytes = shelf.spare.count() * class.chunk().get();
-        shelf.loaded.refill(shelf.spare.take());
-        self.spare_bytes -= bytes;
+        self.spare_bytes -= spare.count() * class.chunk().get();
+        self.loaded[class.index()].load(spare);
         true
     }
 
     /// The loaded magazine is empty: this one takes its place.
     pub(crate) fn load(&mut self, class: Class, magazine: Magazine) {
-        self.shelf(class).loaded.refill(magazine);
+        self.loaded[class.index()].load(magazine);
     }
 
     /// How many chunks to ask an arena for: twice as many as the last time, up to a magazine.
     pub(crate) fn next_batch(&mut self, class: Class) -> usize {
-        let shelf = self.shelf(class);
-        let batch = shelf.batch.min(shelf.capacity() as u16).max(1);
-        shelf.batch = (batch * 2).min(class.magazine() as u16);
-        usize::from(batch)
+        let capacity = self.loaded[class.index()].capacity();
+        let next = &mut self.batch[class.index()];
+        let batch = usize::from(*next).min(capacity).max(1);
+        *next = (batch * 2).min(class.magazine()) as u8;
+        batch
     }
 
     /// The loaded magazine is full: it becomes the spare one. What was spare, or would be too much, is the caller's.
     pub(crate) fn set_loaded_aside(&mut self, class: Class) -> Magazine {
         let chunk = class.chunk().get();
-        let spare_bytes = self.spare_bytes;
-        let shelf = self.shelf(class);
-        let full = shelf.loaded.take();
-        let old = shelf.spare.take();
+        let full = self.loaded[class.index()].take();
+        let spare = &mut self.spare[class.index()];
+        let old = spare.take();
         let bytes = full.count() * chunk;
-        let left = spare_bytes - old.count() * chunk;
+        let left = self.spare_bytes - old.count() * chunk;
         if old.is_empty() && left + bytes > SPARE_BYTES {
             return full;
         }
-        shelf.spare.refill(full);
+        spare.refill(full);
         self.spare_bytes = left + bytes;
         old
     }
@@ -221,9 +195,8 @@ impl ThreadCache {
     /// Takes everything out, a magazine at a time.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(Class, Magazine)) {
         for class in Class::all() {
-            let shelf = self.shelf(class);
-            shelf.batch = 1;
-            let magazines = [shelf.loaded.take(), shelf.spare.take()];
+            self.batch[class.index()] = 1;
+            let magazines = [self.loaded[class.index()].take(), self.spare[class.index()].take()];
             magazines.into_iter().filter(|magazine| !magazine.is_empty()).for_each(|magazine| each(class, magazine));
         }
         self.spare_bytes = 0;
@@ -233,24 +206,26 @@ impl ThreadCache {
     fn recover(&mut self) {
         self.spare_bytes = 0;
         for class in Class::all() {
-            let shelf = self.shelf(class);
             let most = class.magazine();
-            let (loaded, spare) = (shelf.loaded.recovered(most), shelf.spare.recovered(most));
-            shelf.loaded.refill(loaded);
-            shelf.spare.refill(spare);
-            self.spare_bytes += self.shelves[class.index()].spare.count() * class.chunk().get();
+            let loaded = self.loaded[class.index()].take().recovered(most);
+            self.loaded[class.index()].load(loaded);
+            let spare = &mut self.spare[class.index()];
+            let whole = spare.recovered(most);
+            spare.refill(whole);
+            self.spare_bytes += spare.count() * class.chunk().get();
         }
     }
 
     /// Blocks of all magazines.
     #[cfg(test)]
     fn count(&self) -> usize {
-        self.shelves.iter().map(|shelf| shelf.loaded.count() + shelf.spare.count()).sum()
+        Class::all().map(|class| self.loaded[class.index()].count() + self.spare[class.index()].count()).sum()
     }
 }
 
-/// A cache and who has it.
+/// A cache and who has it. The cache stands in front: the address of one is the address of the other.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct CacheCell {
     cache: UnsafeCell<ThreadCache>,
     owner: Claim,
@@ -267,6 +242,9 @@ impl Node for CacheCell {
         &self.older
     }
 }
+
+/// A page, where pages are as short as anywhere.
+const _: () = assert!(size_of::<CacheCell>() <= 4096);
 
 /// The right to use a cache, for the thread that owns it.
 #[derive(Clone, Copy, Debug)]
@@ -364,8 +342,7 @@ impl Caches {
         for cell in self.published.iter() {
             for index in 0..CLASSES {
                 // SAFETY: the cell lives for ever; of what its owner may be busy with only an atomic is touched.
-                let capacity = unsafe { &(*cell.cache.get()).shelves[index].capacity };
-                capacity.store(0, Ordering::Relaxed);
+                unsafe { &(*cell.cache.get()).loaded[index] }.set_capacity(0);
             }
         }
     }
@@ -378,10 +355,7 @@ impl Caches {
             let bytes = Class::all()
                 .map(|class| {
                     // SAFETY: the cell lives for ever; of what its owner may be busy with only atomics are read.
-                    let (loaded, spare) = unsafe {
-                        let shelf = &raw const (*cache).shelves[class.index()];
-                        (&(*shelf).loaded, &(*shelf).spare)
-                    };
+                    let (loaded, spare) = unsafe { (&(*cache).loaded[class.index()], &(*cache).spare[class.index()]) };
                     (loaded.count() + spare.count()) * class.chunk().get()
                 })
                 .sum();

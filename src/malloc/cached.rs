@@ -216,7 +216,7 @@ impl<O: Os> Malloc<O> {
         }
         // SAFETY: aligned, and a caller passes what it was handed out: there is a head before it.
         let chunk = unsafe { ChunkPtr::from_mem(mem) };
-        Class::of_small_chunk(chunk.head()?.size_in_use()?)
+        Class::of_small_chunk(chunk.head()?.size_in_use())
     }
 
     /// Takes a block back, into the cache if it has a class.
