@@ -202,10 +202,15 @@ impl Arena {
             fresh: self.top.fresh(),
             counts: self.counts,
             free_chunks: self.general.count() + self.regions.count(),
-            free_bytes: self.general.bytes() + self.regions.bytes(),
+            free_bytes: self.free_bytes(),
             top: self.top.len(),
             dirty_pages: self.dirty_pages(),
         }
+    }
+
+    /// Bytes of free chunks.
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.general.bytes() + self.regions.bytes()
     }
 
     /// The free chunks, counted by size.

@@ -168,10 +168,10 @@ pub(crate) const fn hard_limit(pointer_width: u32, cores: usize) -> usize {
     cores.saturating_mul(per_core).saturating_add(1)
 }
 
-/// How many thread arenas there may be: one for each core but at least two, and what crowding has earned on top, up to
-/// two for each core; never more than `most` arenas with the main one.
+/// How many thread arenas there may be: one for every eight cores but at least two, and what crowding has earned on top,
+/// up to two for each core; never more than `most` arenas with the main one.
 pub(crate) fn thread_arenas(cores: usize, earned: usize, most: usize) -> usize {
-    let wanted = cores.max(2).saturating_add(earned).min(cores.saturating_mul(2));
+    let wanted = cores.div_ceil(8).max(2).saturating_add(earned).min(cores.saturating_mul(2));
     wanted.min(most.saturating_sub(1))
 }
 
@@ -262,7 +262,7 @@ impl Arenas {
         let cores = self.usable_cores(source);
         let set = source.params.get(Param::ArenaMax);
         let most = if set > 0 { set } else { hard_limit(crate::arch::POINTER_WIDTH, cores) };
-        let earned = self.earned.load(Ordering::Relaxed).min(cores);
+        let earned = self.earned.load(Ordering::Relaxed).min(cores.saturating_mul(2));
         self.earned.store(earned, Ordering::Relaxed);
         thread_arenas(cores, earned, most)
     }
@@ -380,8 +380,9 @@ mod tests {
     fn arenas_stay_few_until_crowding_earns_more() {
         assert_eq!(thread_arenas(1, 0, 9), 2, "at least two");
         assert_eq!(thread_arenas(1, 5, 9), 2);
-        assert_eq!(thread_arenas(4, 0, 33), 4);
-        assert_eq!(thread_arenas(4, 3, 33), 7);
+        assert_eq!(thread_arenas(4, 0, 33), 2);
+        assert_eq!(thread_arenas(4, 3, 33), 5);
+        assert_eq!(thread_arenas(64, 0, 513), 8, "one for every eight cores");
         assert_eq!(thread_arenas(4, 100, 33), 8, "two for each core");
         assert_eq!(thread_arenas(4, 100, 3), 2, "the limit counts the main arena");
         assert_eq!(thread_arenas(4, 0, 1), 0, "everybody in the main arena");

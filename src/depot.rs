@@ -18,7 +18,8 @@
 //!   emptied              --> half of the room
 //! ```
 //!
-//! A magazine that does not fit goes to the arenas. A depot lock and an arena's are never held together.
+//! What nobody asks for leaves with the clock that purges, half of it a tick. A magazine that does not fit goes to the
+//! arenas. A depot lock and an arena's are never held together.
 
 use crate::class::{CLASSES, Class};
 use crate::magazine::{Magazine, Stack};
@@ -26,7 +27,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// What all classes share, in bytes.
-const SHARED: usize = 1 << 20;
+pub(crate) const SHARED: usize = 1 << 20;
 /// What the depot may hold at most, with all that was earned, in bytes.
 const MOST: usize = 16 << 20;
 /// Blocks of a class that are missed in a row when one generation is followed by another, and hardly ever where blocks are
@@ -45,6 +46,8 @@ struct Store {
     earned: usize,
     /// Magazines that were sent to the arenas and have not been missed yet.
     sent_away: usize,
+    /// The fewest bytes since the last look of the purge clock: what nobody asked for since.
+    lowest: usize,
     /// What the depot had been offered in all when these were last looked through.
     since: usize,
     /// Blocks missed in a row, no magazine coming in between.
@@ -53,7 +56,7 @@ struct Store {
 
 impl Store {
     #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
-    const EMPTY: Self = Self { stack: Stack::EMPTY, bytes: 0, earned: 0, sent_away: 0, since: 0, missed: 0 };
+    const EMPTY: Self = Self { stack: Stack::EMPTY, bytes: 0, earned: 0, lowest: 0, sent_away: 0, since: 0, missed: 0 };
 
     fn forget(&mut self, offered: usize) {
         let times = offered.wrapping_sub(self.since) / FORGOTTEN;
@@ -61,6 +64,13 @@ impl Store {
             self.sent_away = self.sent_away.checked_shr(times as u32).unwrap_or(0);
             self.since = offered;
         }
+    }
+}
+
+impl Store {
+    /// Bytes that nobody has asked for since the last call.
+    fn unused(&mut self) -> usize {
+        core::mem::replace(&mut self.lowest, self.bytes)
     }
 }
 
@@ -139,6 +149,7 @@ impl Depot {
         let magazine = store.stack.pop()?;
         let bytes = bytes_of(class, &magazine);
         store.bytes -= bytes;
+        store.lowest = store.lowest.min(store.bytes);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         Some(magazine)
     }
@@ -162,6 +173,24 @@ impl Depot {
                 each(class, magazine);
             }
         }
+    }
+
+    /// The purge clock ticks: of what nobody has asked for since the last tick half goes, magazine by magazine, to `each`.
+    /// Returns how many bytes went.
+    pub(crate) fn drain_unused(&self, mut each: impl FnMut(Class, Magazine)) -> usize {
+        let mut drained = 0;
+        for class in Class::all() {
+            let mut left = self.stores[class.index()].lock().unused().div_ceil(2);
+            while left > 0 {
+                let magazine = self.take_from(&mut self.stores[class.index()].lock(), class);
+                let Some(magazine) = magazine else { break };
+                let bytes = bytes_of(class, &magazine);
+                left = left.saturating_sub(bytes);
+                drained += bytes;
+                each(class, magazine);
+            }
+        }
+        drained
     }
 
     /// How many blocks are here.
@@ -226,6 +255,27 @@ mod tests {
         assert_eq!(put(&depot, 3 * shared), 2 * shared, "what was missed, and not once more what is shared");
         assert_eq!(take(&depot, 3 * shared), 2 * shared);
         assert_eq!(put(&depot, 3 * shared), 3 * shared);
+    }
+
+    #[test]
+    fn what_nobody_asks_for_leaves_by_halves_and_what_is_used_stays() {
+        let depot = Depot::new();
+        assert_eq!(put(&depot, 8), 8);
+        let mut left = 8;
+        let mut tick = |depot: &Depot| {
+            depot.drain_unused(|_, _| left -= 1);
+            left
+        };
+        assert_eq!(tick(&depot), 8, "it has just come");
+        assert_eq!((tick(&depot), tick(&depot), tick(&depot), tick(&depot)), (4, 2, 1, 0));
+        assert_eq!(put(&depot, 8), 8);
+        let mut drained = 0;
+        for _ in 0..10 {
+            assert_eq!(take(&depot, 8), 8);
+            assert_eq!(put(&depot, 8), 8);
+            depot.drain_unused(|_, _| drained += 1);
+        }
+        assert_eq!(drained, 0, "all of it was asked for in each tick");
     }
 
     #[test]

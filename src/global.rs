@@ -31,6 +31,7 @@ use core::ptr::{self, NonNull};
 
 use crate::arch;
 use crate::attention::Reason;
+use crate::background;
 use crate::budget::{Budget, Trimmed};
 use crate::builder::Heapwright;
 use crate::class::Class;
@@ -285,6 +286,7 @@ unsafe extern "C" fn after_fork_in_child() {
     // SAFETY: this thread's cache; only its arena is read.
     MALLOC.arenas.forget_threads(own.map(|cache| unsafe { cache.cache() }.arena()));
     MALLOC.caches.orphan_all_but(own);
+    background::forget_in_child();
     let had_other_threads = HOLDS_LOCKS.load(Ordering::Relaxed);
     // SAFETY: the same in the child, whose only thread this is.
     unsafe { after_fork_in_parent() };
@@ -292,6 +294,11 @@ unsafe extern "C" fn after_fork_in_child() {
         // Without others nobody else was at it, and this thread may be in the middle of a request, with a lock.
         MALLOC.recover_purges();
     }
+}
+
+/// The calling thread is served by the main arena from now on: it is the background thread.
+pub(crate) fn serve_without_cache() {
+    Slot::Dead.set();
 }
 
 /// Whether a request may go the fast path: there is nothing to look at, or only the clock, and not yet.
@@ -322,6 +329,7 @@ fn tick() {
 #[cold]
 fn look_at_clock() {
     let now = MALLOC.look_at_clock();
+    background::make_if_wanted();
     if let Slot::Live(cache) = Slot::get() {
         // SAFETY: this thread's cache; the reference ends with the call.
         unsafe { cache.cache() }.note_time(now);
@@ -559,6 +567,7 @@ pub(crate) fn params() -> &'static Params {
 pub(crate) fn set(param: Param, value: usize) {
     begin_process();
     MALLOC.set(param, value);
+    background::note_change();
 }
 
 /// Gives back what nobody uses within a budget; see [`Malloc::trim_within`].

@@ -44,7 +44,7 @@
 //! 5  publish  claim  arenas (choose, fork)  depot (magazines of all threads)
 //! 6  tcache (magazines of one)      malloc, malloc::cached (the allocator over any memory source)
 //! 7  settings  environment  stats  walk  report  builder     guarded (feature `hardened`)
-//! 8  global (the one static, threads, GlobalAlloc)
+//! 8  global (the one static, threads, GlobalAlloc)     background (the optional thread)
 //! 9  figures (what Rust may ask)     c_abi (malloc.h)  allocator_api
 //! ```
 #![cfg_attr(not(any(test, feature = "std", loom)), no_std)]
@@ -77,6 +77,8 @@ mod arena;
 mod arenas;
 #[cfg(not(loom))]
 mod attention;
+#[cfg(not(loom))]
+mod background;
 #[cfg(not(loom))]
 mod bins;
 #[cfg(not(loom))]

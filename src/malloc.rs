@@ -25,7 +25,7 @@ mod trim;
 
 use core::ptr::NonNull;
 
-use crate::arena::{ArenaFigures, Block};
+use crate::arena::{Arena, ArenaFigures, Block};
 use crate::arenas::{ArenaCell, Arenas};
 use crate::chunk::{ChunkPtr, MEM_OFFSET, Owner};
 use crate::depot::Depot;
@@ -42,6 +42,12 @@ use purge::Clock;
 
 /// Bytes in the depot for which it is emptied before an arena grows.
 const WORTH_EMPTYING: usize = 128 << 10;
+
+/// Free bytes of an arena from which other arenas' threads help themselves before their own grows.
+const WORTH_TAKING: usize = 256 << 10;
+
+/// So many of them are asked.
+const MOST_ASKED: usize = 4;
 
 /// An allocator over the memory source `O`.
 #[derive(Debug)]
@@ -103,7 +109,8 @@ impl<O: Os> Malloc<O> {
         let present = home.lock().allocate_present(size);
         let block = present.or_else(|| {
             self.empty_depot_before_growth();
-            home.lock().allocate(&self.source, size)
+            self.take_from_others(home, |arena| arena.allocate_present(size))
+                .or_else(|| home.lock().allocate(&self.source, size))
         });
         match block {
             Some(block) => Some(self.hand_out(block, contents)),
@@ -118,6 +125,16 @@ impl<O: Os> Malloc<O> {
         if self.depot.bytes() >= WORTH_EMPTYING {
             self.empty_depot();
         }
+    }
+
+    /// An arena is about to ask the system for more: first those that have much free memory are asked, as far as nobody is
+    /// busy there. So what threads that are gone have left is used up before there is more.
+    fn take_from_others<T>(&self, home: &ArenaCell, mut take: impl FnMut(&mut Arena) -> Option<T>) -> Option<T> {
+        let others = self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home));
+        others
+            .filter_map(ArenaCell::try_lock_foreign)
+            .take(MOST_ASKED)
+            .find_map(|mut arena| if arena.free_bytes() >= WORTH_TAKING { take(&mut arena) } else { None })
     }
 
     #[cold]

@@ -618,7 +618,7 @@ fn memory_between_blocks_in_use_goes_back_after_a_while_and_one_look() {
     model.assert_consistent();
     let dirty = |model: &Model| model.malloc.arenas.iter().map(|cell| cell.lock().dirty_pages()).sum::<usize>();
     assert!(dirty(&model) * 4096 > full / 2, "all of it stays at first");
-    model.apply(&Operation::Pass { milliseconds: 300 });
+    model.apply(&Operation::Pass { milliseconds: 200 });
     assert!(dirty(&model) * 4096 > full / 2, "and for a while");
     model.apply(&Operation::Pass { milliseconds: 700 });
     let kept = model.malloc.arenas.main().lock().kept_pages(default::DIRTY_PERCENT);

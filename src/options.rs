@@ -39,9 +39,9 @@ pub(crate) mod default {
     /// Requests up to this are cached.
     pub(crate) const TCACHE_MAX: usize = crate::class::MAX_REQUEST;
     /// Free memory that lay unused for so many milliseconds goes back.
-    pub(crate) const DIRTY_DECAY_MS: usize = 400;
+    pub(crate) const DIRTY_DECAY_MS: usize = 300;
     /// Free memory that stays, in percent of what is in use.
-    pub(crate) const DIRTY_PERCENT: usize = 6;
+    pub(crate) const DIRTY_PERCENT: usize = 2;
     /// Mapped chunks at one time.
     pub(crate) const MMAP_MAX: usize = 65_536;
 }
@@ -94,14 +94,17 @@ pub enum Param {
     Mxfast,
     /// Accepted, and without effect: misuse that is noticed always ends the process.
     CheckAction,
-    /// Milliseconds; any; 400. Free memory that lay unused for so long goes back by itself; 0: at the next look, a
+    /// Milliseconds; any; 300. Free memory that lay unused for so long goes back by itself; 0: at the next look, a
     /// millisecond later; `usize::MAX`: never.
     DirtyDecayMs,
-    /// Percent of what an arena has in use; 0 to 100; 6. So much free memory stays however long it lies unused, and 256 KiB
+    /// Percent of what an arena has in use; 0 to 100; 2. So much free memory stays however long it lies unused, and 128 KiB
     /// in any case.
     DirtyPercent,
     /// 0 or 1; 1. Small chunks have regions of their own, as long as there is room; 0: all chunks lie wherever they fit.
     Regions,
+    /// 0 or 1; 0. 1: a background thread gives memory back in a process that makes no requests any more. It is made when
+    /// something is first due, and ends when this is 0 again.
+    BackgroundThread,
 }
 
 /// How many parameters there are.
@@ -169,7 +172,7 @@ impl Row {
 
 const ANY: usize = usize::MAX;
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 18] = [
     own(Param::TrimThreshold, "TRIM_THRESHOLD", 0, ANY, default::TRIM_THRESHOLD).glibc(-1, "MALLOC_TRIM_THRESHOLD_"),
     own(Param::TopPad, "TOP_PAD", 0, ANY, default::TOP_PAD).glibc(-2, "MALLOC_TOP_PAD_"),
     own(Param::MmapThreshold, "MMAP_THRESHOLD", 0, ANY, default::MMAP_THRESHOLD).glibc(-3, "MALLOC_MMAP_THRESHOLD_"),
@@ -187,6 +190,7 @@ const ROWS: [Row; 17] = [
     own(Param::DirtyDecayMs, "DIRTY_DECAY_MS", 0, ANY, default::DIRTY_DECAY_MS),
     own(Param::DirtyPercent, "DIRTY_PERCENT", 0, 100, default::DIRTY_PERCENT),
     own(Param::Regions, "REGIONS", 0, 1, 1),
+    own(Param::BackgroundThread, "BACKGROUND_THREAD", 0, 1, 0),
 ];
 
 /// Every parameter, in the order of [`Param`].

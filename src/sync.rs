@@ -189,6 +189,26 @@ impl FutexWord {
     }
 }
 
+/// Sleeps while `word` is `seen`, until somebody [wakes](wake) it, for so many milliseconds at most; or less.
+#[cfg(not(loom))]
+pub(crate) fn sleep_on(word: &AtomicU32, seen: u32, milliseconds: Option<usize>) {
+    let time = milliseconds.map(|ms| [(ms / 1000) as u64, (ms % 1000) as u64 * 1_000_000]);
+    let time = time.as_ref().map_or(0, |time| time.as_ptr() as usize);
+    let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: futex(2) reads the borrowed word, and a timespec of two words if there is one.
+    let _ = unsafe {
+        crate::arch::syscall(libc::SYS_futex, [word.as_ptr() as usize, operation, seen as usize, time, 0, 0])
+    };
+}
+
+/// Wakes whoever sleeps on `word`.
+#[cfg(not(loom))]
+pub(crate) fn wake(word: &AtomicU32) {
+    let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: futex(2) uses the word's address only as a key.
+    let _ = unsafe { crate::arch::syscall(libc::SYS_futex, [word.as_ptr() as usize, operation, 1, 0, 0, 0]) };
+}
+
 #[cfg(loom)]
 impl FutexWord {
     fn sleep(&self, seen: u32) {

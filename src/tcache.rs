@@ -34,8 +34,8 @@ use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// Bytes of spare magazines that a thread may keep; what is beyond goes to the depot.
 const SPARE_BYTES: usize = 64 << 10;
-/// Requests of a busy thread between two looks at the clock. A thread that becomes slow is late by so many.
-const PATIENCE: u32 = 16;
+/// Requests of a busy thread between two looks at the clock, at most. A thread that becomes slow is late by so many.
+const MOST_PATIENCE: u32 = 32;
 
 /// What a thread has cached, and its arena. What the fast paths need stands in front, by class; the rest by itself.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub(crate) struct ThreadCache {
     spare_bytes: usize,
     /// How many requests may pass before the clock is looked at again, while a purge is due.
     patience: u32,
+    /// How many were to pass after the last look.
+    granted: u32,
     /// The time of the last look, in milliseconds.
     seen: u64,
     /// Which limits the capacities are of.
@@ -69,6 +71,7 @@ impl ThreadCache {
             arena: AtomicPtr::new(core::ptr::from_ref(arena).cast_mut()),
             spare_bytes: 0,
             patience: 0,
+            granted: 0,
             seen: 0,
             limits: 0,
             _shared: PhantomPinned,
@@ -88,7 +91,8 @@ impl ThreadCache {
     /// The clock shows `now`, in milliseconds. Only a thread that comes again within its resolution is busy enough to let
     /// some requests pass.
     pub(crate) fn note_time(&mut self, now: u64) {
-        self.patience = if now == self.seen { PATIENCE } else { 0 };
+        self.granted = if now == self.seen { (2 * self.granted).clamp(1, MOST_PATIENCE) } else { 0 };
+        self.patience = self.granted;
         self.seen = now;
     }
 

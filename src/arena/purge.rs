@@ -23,7 +23,7 @@ use crate::size::{ALIGNMENT, ChunkSize, MIN_CHUNK, round_down};
 use crate::source::Source;
 
 /// Dirty pages that an arena may keep whatever it has in use.
-const LEAST_KEPT: usize = 64;
+const LEAST_KEPT: usize = 32;
 
 /// A piece whose pages are being given back.
 #[derive(Debug)]

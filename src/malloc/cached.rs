@@ -19,6 +19,7 @@ use crate::chunk::Owner;
 #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
 use crate::chunk::{ChunkPtr, MEM_OFFSET};
 use crate::class::{self, Class};
+use crate::depot;
 use crate::fatal::check;
 use crate::magazine::{self, Magazine};
 use crate::options::Param;
@@ -191,10 +192,13 @@ impl<O: Os> Malloc<O> {
         if first.is_none() {
             drop(arena);
             self.empty_depot_before_growth();
-            arena = home.lock();
-            first = arena.allocate_batch_growing(&self.source, class.chunk(), count, &mut more);
+            first = self.take_from_others(home, |arena| arena.allocate_batch(class.chunk(), count, &mut more));
+            if first.is_none() {
+                first = home.lock().allocate_batch_growing(&self.source, class.chunk(), count, &mut more);
+            }
+        } else {
+            drop(arena);
         }
-        drop(arena);
         #[cfg(feature = "hardened")]
         more.shuffle();
         cache.load(class, more);
@@ -264,10 +268,14 @@ impl<O: Os> Malloc<O> {
 
     /// A magazine that its thread does not need: to the depot, or to the arenas.
     pub(crate) fn put_away(&self, class: Class, magazine: Magazine) {
-        if !magazine.is_empty()
-            && let Some(magazine) = self.depot.put(class, magazine)
-        {
+        if magazine.is_empty() {
+            return;
+        }
+        if let Some(magazine) = self.depot.put(class, magazine) {
             self.flush(magazine);
+        } else if self.depot.bytes() > depot::SHARED {
+            // It has got more than it may keep unused.
+            self.watch();
         }
     }
 

@@ -1,7 +1,7 @@
 //! When memory goes back by itself.
 //!
 //! ```text
-//!   a free leaves an arena with more dirty pages than it may keep  -->  PURGE_DUE is set
+//!   a free leaves an arena with more dirty pages than it may keep  -->  PURGE_DUE is set; so does a depot that is full
 //!   PURGE_DUE is set: every request looks at the clock             -->  once a tick the arenas are looked at
 //!   pages that lay unused for a whole window                       -->  are given back, a step at a time, unlocked
 //!   no arena has more than it may keep                             -->  PURGE_DUE is cleared
@@ -21,8 +21,8 @@ use crate::arenas::ArenaCell;
 use crate::attention::Reason;
 use crate::options::Param;
 use crate::os::Os;
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Mutex, sleep_on, wake};
 use crate::watermark::TICKS;
 
 /// Pages that one step gives back: what takes some 60 us.
@@ -33,19 +33,39 @@ const TOP_STEP: usize = 32;
 /// gives some 4,000 back.
 const LEAST_AT_ONCE: usize = 512;
 const AT_ONCE_PER_MS: usize = 512;
+/// The background thread looks this often at least, in milliseconds for all ticks of a window.
+const MOST_TICKS_MS: usize = 40_000;
+
+const AWAKE: u32 = 0;
+const ASLEEP: u32 = 1;
+
+/// The last look.
+#[derive(Debug)]
+struct Look {
+    /// In milliseconds.
+    time: u64,
+    /// The tick that it was in.
+    tick: u64,
+}
 
 /// When to look next.
 #[derive(Debug)]
 pub(crate) struct Clock {
     /// In milliseconds. Relaxed: who looks too early or too late finds less or more.
     next: AtomicU64,
-    /// Held by whoever looks; the time of the last look, in milliseconds.
-    last: Mutex<u64>,
+    /// Held by whoever looks.
+    last: Mutex<Look>,
+    /// 1 while the background thread sleeps until something is due.
+    bell: AtomicU32,
 }
 
 impl Clock {
     pub(crate) const fn new() -> Self {
-        Self { next: AtomicU64::new(0), last: <Mutex<u64>>::new(0) }
+        Self {
+            next: AtomicU64::new(0),
+            last: <Mutex<Look>>::new(Look { time: 0, tick: 0 }),
+            bell: AtomicU32::new(AWAKE),
+        }
     }
 
     /// Before a fork: nobody looks until [`end_fork`](Self::end_fork).
@@ -59,15 +79,43 @@ impl Clock {
         // SAFETY: taken by `begin_fork` in this thread, or in the one that this is a copy of.
         unsafe { self.last.raw() }.release_after_fork();
     }
+
+    /// In the child of a fork nobody sleeps.
+    pub(crate) fn forget_sleeper(&self) {
+        self.bell.store(AWAKE, Ordering::Relaxed);
+    }
 }
 
 impl<O: Os> Malloc<O> {
     /// An arena has more dirty pages than it may keep, and nobody watches them yet.
     #[cold]
     pub(super) fn watch(&self) {
-        self.source.params.attention.set(Reason::PurgeDue, true);
-        self.clock.next.store(0, Ordering::Relaxed);
-        self.look_at_clock();
+        if !self.source.params.attention.has(Reason::PurgeDue) {
+            self.source.params.attention.set(Reason::PurgeDue, true);
+            self.clock.next.store(0, Ordering::Relaxed);
+            self.look_at_clock();
+            self.ring();
+        }
+    }
+
+    /// Wakes the background thread, if there is one.
+    pub(crate) fn ring(&self) {
+        // Orders what was set before with the thread's look after it said that it sleeps.
+        if self.clock.bell.swap(AWAKE, Ordering::SeqCst) == ASLEEP {
+            wake(&self.clock.bell);
+        }
+    }
+
+    /// For the background thread: sleeps a tick while something is due, and else until somebody rings.
+    pub(crate) fn wait_until_due(&self) {
+        let params = &self.source.params;
+        self.clock.bell.swap(ASLEEP, Ordering::SeqCst);
+        let is_due = params.attention.has(Reason::PurgeDue);
+        let tick_len = params.get(Param::DirtyDecayMs).min(MOST_TICKS_MS) / TICKS;
+        if params.get(Param::BackgroundThread) != 0 {
+            sleep_on(&self.clock.bell, ASLEEP, is_due.then_some(tick_len.max(1)));
+        }
+        self.clock.bell.swap(AWAKE, Ordering::SeqCst);
     }
 
     /// While a purge is due: gives back what has lain unused for long enough. Returns the time, in milliseconds.
@@ -79,16 +127,16 @@ impl<O: Os> Malloc<O> {
         }
         // Who finds another thread looking has nothing to do.
         if let Some(mut last) = self.clock.last.try_lock() {
-            let away = now.saturating_sub(*last);
-            *last = now;
-            let next = self.look(now, away);
+            let next = self.look(&mut last, now);
             self.clock.next.store(next, Ordering::Relaxed);
         }
         now
     }
 
-    /// Gives back what is due `now`, `away` milliseconds after the last look. Returns when to look again.
-    fn look(&self, now: u64, away: u64) -> u64 {
+    /// Gives back what is due `now`. Returns when to look again.
+    fn look(&self, last: &mut Look, now: u64) -> u64 {
+        let away = now.saturating_sub(last.time);
+        last.time = now;
         let params = &self.source.params;
         // Cleared first: what another thread sets while this one looks stays set.
         params.attention.set(Reason::PurgeDue, false);
@@ -101,6 +149,10 @@ impl<O: Os> Malloc<O> {
         let tick = now / tick_len;
         let mut most = LEAST_AT_ONCE.max((away as usize).saturating_mul(AT_ONCE_PER_MS));
         let (mut is_watching, mut is_pending) = (false, false);
+        if tick != last.tick {
+            last.tick = tick;
+            is_watching = self.depot.drain_unused(|_, magazine| self.flush(magazine)) > 0;
+        }
         for cell in self.arenas.iter() {
             let (unused, watch) = cell.lock().unused_pages(tick, params.get(Param::DirtyPercent));
             is_watching |= watch;
@@ -149,6 +201,7 @@ impl<O: Os> Malloc<O> {
 
     /// In the child of a fork: pieces that other threads were giving back are free memory again.
     pub(crate) fn recover_purges(&self) {
+        self.clock.forget_sleeper();
         for cell in self.arenas.iter() {
             let release = cell.lock().recover_purge(&self.source);
             release.run(&self.source);
