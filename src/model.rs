@@ -594,7 +594,7 @@ fn a_lowered_limit_of_arenas_holds_for_threads_that_begin() {
 
 #[test]
 fn more_cores_do_not_mean_more_arenas_than_threads() {
-    let mut model = Model::over(FakeOs::new().with_cores(8), Caching::On);
+    let mut model = Model::over(FakeOs::new().with_cores(64), Caching::On);
     (0..3).for_each(|_| model.apply(&Operation::Attach));
     assert_eq!(model.malloc.arenas.iter().count(), 4);
 }
