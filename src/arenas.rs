@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The thread that makes the process's first request gets the main arena. Any other gets a thread arena of its own as
-//! long as there are fewer than the process has cores, and shares the least used one after that: with a few arenas
+//! long as there are fewer than one for every eight cores (but at least two), and shares the least used one after that: with few arenas
 //! memory freed by one thread serves the next, where many arenas each keep their own holes. Measured under thread churn:
 //! 98 arenas cost 6.8 times the live bytes, 2 cost 1.8. Only where threads really get in each other's way (more than
 //! 1 in 64 of the last 1,024 locks were held) may there be another, up to twice the cores.
@@ -153,7 +153,7 @@ pub(crate) struct Arenas {
     published: Published<ArenaCell>,
     /// Thread arenas that exist or are being made.
     count: AtomicUsize,
-    /// Thread arenas that crowding has earned beyond one for each core.
+    /// Thread arenas that crowding has earned beyond those that the cores give.
     earned: AtomicUsize,
     /// Usable cores once they have been asked for; 0 before.
     cores: AtomicUsize,
