@@ -104,8 +104,6 @@ pub(crate) struct ArenaFigures {
     pub(crate) top: usize,
     /// Usable bytes that no chunk can have: headers, fences, walls, the arena itself.
     pub(crate) overhead: usize,
-    /// Bytes of free memory that is as fresh as the system gave it.
-    pub(crate) fresh: usize,
     /// Bytes of heaps that are reserved and not usable.
     pub(crate) retained: usize,
     /// How often it has moved the break.
@@ -199,7 +197,6 @@ impl Arena {
             overhead: overhead + self.walls,
             retained,
             break_moves,
-            fresh: self.top.fresh(),
             counts: self.counts,
             free_chunks: self.general.count() + self.regions.count(),
             free_bytes: self.free_bytes(),

@@ -94,7 +94,9 @@ impl Brk {
     /// are to be had; or, when the break is not where we left it, `need` bytes of a new run.
     pub(crate) fn grow<O: Os>(&mut self, source: &Source<O>, have: usize, need: usize, pad: usize) -> Option<Growth> {
         let page = source.os.page_len();
-        let ample = round_up(need.saturating_sub(have).saturating_add(pad), page);
+        let end = self.end_address();
+        let ample = end.checked_add(need.saturating_sub(have).saturating_add(pad));
+        let ample = ample.and_then(|ample| round_up(ample, source.granule())).map(|ample| ample - end);
         let least = round_up(need.saturating_sub(have), page)?.max(page);
         self.grow_by(source, ample.unwrap_or(least).max(page), need).or_else(|| self.grow_by(source, least, need))
     }

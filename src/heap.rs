@@ -267,7 +267,8 @@ impl HeapPtr {
         let committed = self.state().committed;
         let wanted = |len: usize| round_up(begin.checked_add(len)?, page).filter(|&end| end <= self.header().reserved);
         let Some(least) = wanted(need) else { return false };
-        let ends = [wanted(need.saturating_add(pad)).unwrap_or(self.header().reserved), least];
+        let ample = wanted(need.saturating_add(pad)).and_then(|end| round_up(end, source.granule()));
+        let ends = [ample.map_or(self.header().reserved, |end| end.min(self.header().reserved)), least];
         for end in ends {
             if end <= committed {
                 return true;
@@ -310,7 +311,8 @@ impl HeapPtr {
         let least = round_up(first.checked_add(plan.need)?.checked_add(FENCE_LEN)?, page)?;
         let (start, reserved) = source.reserve_heap(least)?;
         let retired = RetiredHeap { start, reserved };
-        let ample = round_up(least.saturating_add(plan.pad), page).map_or(reserved, |len| len.min(reserved));
+        let ample =
+            round_up(least.saturating_add(plan.pad), source.granule()).map_or(reserved, |len| len.min(reserved));
         for committed in [ample, least] {
             // SAFETY: the reservation was made above.
             if !unsafe { source.os.commit(start, committed) } {

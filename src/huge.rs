@@ -39,6 +39,12 @@ impl<O: Os> Source<O> {
         }
     }
 
+    /// What the end of a growth is rounded up to: where a huge page is to lie behind it, a huge page, which else would be
+    /// in two growths and so never in one page.
+    pub(crate) fn granule(&self) -> usize {
+        if self.params.get(Param::Hugetlb) == ADVISED { HUGE_PAGE_LEN } else { self.os.page_len() }
+    }
+
     /// Maps memory for a block of `len` bytes, and returns its length, which may be more.
     pub(crate) fn map_block(&self, len: usize) -> Option<(NonNull<u8>, usize)> {
         let wanted = self.params.get(Param::Hugetlb);

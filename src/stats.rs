@@ -33,8 +33,9 @@ pub struct Stats {
     /// Memory that holds anything but free chunks and tops: blocks, caches and what keeps them in order.
     /// `mapped - free - top`
     pub active: usize,
-    /// The most that can be resident: [`mapped`](Self::mapped) without what is known to be as fresh as the system gave
-    /// it. Pages of blocks that the program never touched count, because only the kernel knows of them.
+    /// The most that can be resident: [`active`](Self::active), [`dirty`](Self::dirty), and two pages of each free chunk,
+    /// which it may share with its neighbours. Pages of blocks that the program never touched count, because only the
+    /// kernel knows of them.
     pub resident: usize,
     /// Usable memory from the system. `system + mapped_chunk_bytes` and the caches of threads themselves
     pub mapped: usize,
@@ -177,13 +178,11 @@ pub(crate) fn arenas<O: Os>(malloc: &'static Malloc<O>) -> impl Iterator<Item = 
 /// Adds everything up.
 pub(crate) fn collect<O: Os>(malloc: &Malloc<O>) -> Stats {
     let mut stats = Stats::default();
-    let mut fresh = 0;
     malloc.for_each_arena(|cell, figures| {
         let arena = ArenaStats::of(cell, &figures, 0);
         if stats.arenas == 0 {
             stats.main_top = arena.top;
         }
-        fresh += figures.fresh;
         stats.arenas += 1;
         stats.heaps += arena.heaps;
         stats.system += arena.system;
@@ -216,7 +215,8 @@ pub(crate) fn collect<O: Os>(malloc: &Malloc<O>) -> Stats {
     stats.allocated = stats.in_use.saturating_sub(waiting) + stats.mapped_chunk_bytes;
     stats.mapped = stats.system + stats.mapped_chunk_bytes + caches;
     stats.active = stats.mapped - stats.free - stats.top;
-    stats.resident = stats.mapped - fresh;
+    let edges = (stats.free_chunks + stats.arenas).saturating_mul(2 * PAGE_LEN);
+    stats.resident = stats.mapped.min(stats.active.saturating_add(stats.dirty).saturating_add(edges));
     stats.metadata = stats.overhead + caches;
     stats
 }

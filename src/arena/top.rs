@@ -39,11 +39,6 @@ impl Top {
         self.0.map_or(0, |place| place.size.get())
     }
 
-    /// Bytes of whole untouched memory at its end.
-    pub(super) fn fresh(&self) -> usize {
-        self.0.map_or(0, |place| (place.chunk.address() + place.size.get()).saturating_sub(place.clean))
-    }
-
     pub(super) fn place(&self) -> Option<Place> {
         self.0
     }
