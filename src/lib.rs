@@ -162,6 +162,14 @@ pub use stats::{ArenaStats, Stats};
 #[cfg(not(loom))]
 pub use walk::{Chunk, Heap, Run, Visited};
 
+// The examples of these pages compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tuning.md")]
+mod tuning {}
+
 #[cfg(heapwright_so)]
 mod so {
     //! What a `no_std` shared library needs of its own: nothing in it panics, and if it does the process ends.
