@@ -70,7 +70,7 @@ const WORKLOADS: &[Workload] = &[
             };
             thread::scope(|scope| (0..8).for_each(|seed| _ = scope.spawn(move || churn(seed))));
         },
-        settings: &["", "ARENA_MAX=1", "CORES=8"],
+        settings: &["", "ARENA_MAX=1", "CORES=64"],
     },
     Workload {
         name: "tcache",

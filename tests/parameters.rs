@@ -115,8 +115,10 @@ fn arena_max_and_cores_decide_how_many_arenas_there_are() {
         said("threads", &[("HEAPWRIGHT_ARENA_MAX", "2"), ("HEAPWRIGHT_CORES", "8")]),
         "1 areas, 0 on the break\n"
     );
-    assert_eq!(said("threads", &[("HEAPWRIGHT_CORES", "3")]), "3 areas, 0 on the break\n");
-    assert_eq!(said("threads", &[("HEAPWRIGHT_CORES", "8")]), "6 areas, 0 on the break\n");
+    // One for every eight cores, but at least two.
+    assert_eq!(said("threads", &[("HEAPWRIGHT_CORES", "8")]), "2 areas, 0 on the break\n");
+    assert_eq!(said("threads", &[("HEAPWRIGHT_CORES", "32")]), "4 areas, 0 on the break\n");
+    assert_eq!(said("threads", &[("HEAPWRIGHT_CORES", "64")]), "6 areas, 0 on the break\n");
 }
 
 #[test]
