@@ -28,7 +28,7 @@ use core::ptr::NonNull;
 
 use crate::bins::{Bins, NO_SIZES, Sizes};
 use crate::brk::Brk;
-use crate::chunk::{ChunkPtr, FreeChunk, Head, Zone};
+use crate::chunk::{ChunkPtr, FreeChunk, Head, WALL_LEN, Zone};
 use crate::fatal::{Misuse, check, fatal};
 use crate::heap::{HeapPtr, RetiredHeap};
 use crate::magazine::Magazine;
@@ -104,6 +104,8 @@ pub(crate) struct ArenaFigures {
     pub(crate) top: usize,
     /// Usable bytes that no chunk can have: headers, fences, walls, the arena itself.
     pub(crate) overhead: usize,
+    /// Regions of small chunks.
+    pub(crate) regions: usize,
     /// Bytes of heaps that are reserved and not usable.
     pub(crate) retained: usize,
     /// How often it has moved the break.
@@ -195,6 +197,7 @@ impl Arena {
         }
         ArenaFigures {
             overhead: overhead + self.walls,
+            regions: self.walls / (2 * WALL_LEN),
             retained,
             break_moves,
             counts: self.counts,

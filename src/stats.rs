@@ -79,6 +79,8 @@ pub struct Stats {
     pub arenas: usize,
     /// Heaps of the arenas, each a reservation of 64 MiB of addresses, or less where addresses are scarce (a number).
     pub heaps: usize,
+    /// Regions of small chunks in all arenas (a number).
+    pub regions: usize,
     /// How often an arena has moved the break (a number).
     pub break_moves: usize,
     /// How often an arena has asked the system for more (a number).
@@ -120,6 +122,8 @@ pub struct ArenaStats {
     pub retained: usize,
     /// Heaps (a number).
     pub heaps: usize,
+    /// Regions of small chunks (a number).
+    pub regions: usize,
     /// Threads that it serves (a number).
     pub threads: usize,
     /// How often it has moved the break (a number).
@@ -151,6 +155,7 @@ impl ArenaStats {
             top: figures.top,
             retained: figures.retained,
             heaps: figures.counts.heaps,
+            regions: figures.regions,
             threads: cell.threads(),
             break_moves: figures.break_moves,
             growths: figures.counts.growths,
@@ -185,6 +190,7 @@ pub(crate) fn collect<O: Os>(malloc: &Malloc<O>) -> Stats {
         }
         stats.arenas += 1;
         stats.heaps += arena.heaps;
+        stats.regions += arena.regions;
         stats.system += arena.system;
         stats.most_system += arena.most_system;
         stats.in_use += arena.in_use;

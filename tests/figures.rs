@@ -109,6 +109,10 @@ fn arenas_add_up_to_the_whole() {
     assert_eq!(arenas.iter().map(|arena| arena.retained).sum::<usize>(), stats.retained);
     assert!(arenas[0].break_moves > 0 && arenas[1..].iter().all(|arena| arena.break_moves == 0), "{arenas:?}");
     assert!(arenas[1..].iter().all(|arena| arena.heaps > 0), "{arenas:?}");
+    assert!(
+        stats.regions > 0 && arenas.iter().map(|arena| arena.regions).sum::<usize>() == stats.regions,
+        "{arenas:?}"
+    );
 }
 
 #[test]
