@@ -576,6 +576,63 @@ static void links_of_two(long len, long index) {
     malloc_trim(0);
     *word(opaque(p[3]), index) = (uintptr_t)p[5] + 32;
 }
+static void self_linked(long len) {
+    // A chunk that is not the first of its list says that it is alone.
+    void *p[9];
+    row(len);
+    for (int i = 0; i < 9; i++) p[i] = take(len);
+    for (int i = 1; i < 9; i += 2) give(p[i]);
+    give(b);
+    malloc_trim(0);
+    *word(opaque(b), 0) = *word(opaque(b), 1) = (uintptr_t)b - 16;
+    give(a);
+    malloc_trim(0);
+}
+static void prev_of_first(long len) {
+    // The only chunk of a list says that another is the last, and then one more is freed.
+    row(len);
+    give(b);
+    malloc_trim(0);
+    *word(opaque(b), 1) = (uintptr_t)d - 16;
+    give(a == d ? c : d);
+    malloc_trim(0);
+}
+static void unsorted_place(long len) {
+    // A chunk that nobody has sorted yet says that it is a node of a tree.
+    row(len);
+    give(b);
+    *word(opaque(b), 4) = (uintptr_t)d - 16;
+    used = len * 2;
+}
+static void footer_to_another(long len) {
+    // The size before a block leads to a free chunk, but not to the one before it.
+    row(len);
+    give(a); give(c);
+    malloc_trim(0);
+    byte *next = behind(c);
+    *word(next, -2) = next - a;
+    give(next);
+    malloc_trim(0);
+}
+static void fence_is(long value) {
+    // A mapping in the way of the break ends the run there with a fence. Then the way is free again.
+    used = 3000;
+    take(3000);
+    byte *end = sbrk(0);
+    EXPECT(mmap(end, 64 * K, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == end);
+    for (int i = 0; i < 400; i++) take(3000);
+    EXPECT(sbrk(0) == end && !munmap(end, 64 * K));
+    // The fence is the last chunk of 32 bytes, wherever the run ends; its head is its second word.
+    *word(opaque(end), -3) = value;
+    // A heap of the main arena has to be full before the break is tried again.
+    for (int i = 0; i < 800; i++) take(100 * K);
+}
+static void break_moved_down(long pages) {
+    used = 1000;
+    row(20000);
+    EXPECT(sbrk(-pages * 4096) != (void *)-1);
+    for (int i = 0; i < 60; i++) malloc(60000);
+}
 static void tree_words(long index) {
     // Large free chunks of many sizes, sorted into a tree by a request that none of them can serve.
     void *p[20];

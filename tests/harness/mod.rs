@@ -18,6 +18,8 @@
 // Each test binary holds its own copy of this module and uses its own part of it.
 #![allow(dead_code)]
 
+pub(crate) mod matrix;
+
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
