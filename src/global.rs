@@ -322,6 +322,20 @@ fn unlikely() {}
 #[inline]
 fn tick() {
     if MALLOC.source.params.attention.has(Reason::PurgeDue) {
+        look_at_clock_in_time();
+    }
+}
+
+/// Not at every request of a busy thread, whatever way they come: each reallocation would be one.
+#[cold]
+#[inline(never)]
+fn look_at_clock_in_time() {
+    let is_patient = match Slot::get() {
+        // SAFETY: this thread's cache; the reference ends with the call.
+        Slot::Live(cache) => unsafe { cache.cache() }.is_patient(),
+        _ => false,
+    };
+    if !is_patient {
         look_at_clock();
     }
 }
