@@ -133,8 +133,6 @@ pub(crate) struct Block {
 pub(crate) struct Row {
     chunk: ChunkPtr,
     size: ChunkSize,
-    /// The head of the first.
-    head: Head,
 }
 
 /// Work found under the lock, to be done after it.
@@ -388,11 +386,11 @@ impl Arena {
         waiting: &mut Option<Row>,
         chunk: ChunkPtr,
     ) -> Release {
-        let (head, size) = self.in_use(chunk);
+        let (_, size) = self.in_use(chunk);
         if let Some(row) = waiting {
             if chunk.next(size) == row.chunk {
                 row.chunk.erase_head();
-                *row = Row { chunk, size: size.joined(row.size), head };
+                *row = Row { chunk, size: size.joined(row.size) };
                 return Release::NOTHING;
             }
             if row.chunk.next(row.size) == chunk {
@@ -402,13 +400,15 @@ impl Arena {
             }
         }
         let release = self.free_row(source, waiting);
-        *waiting = Some(Row { chunk, size, head });
+        *waiting = Some(Row { chunk, size });
         release
     }
 
     /// Frees the row that waits, if there is one.
     pub(crate) fn free_row<O: Os>(&mut self, source: &Source<O>, waiting: &mut Option<Row>) -> Release {
-        let Some(Row { chunk, size, head }) = waiting.take() else { return Release::NOTHING };
+        let Some(Row { chunk, size }) = waiting.take() else { return Release::NOTHING };
+        // Read now: what was freed since the row began may have made the chunk before it a free one.
+        let head = chunk.head_unchecked();
         chunk.set_head(size, head.origin(), head.prev_in_use());
         self.free(source, chunk)
     }
