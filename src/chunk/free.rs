@@ -5,6 +5,7 @@
 //! is checked before anything is written through it.
 
 use super::{ChunkPtr, Origin, Owner, WORD};
+use crate::arch::PAGE_LEN;
 use crate::fatal::check;
 use crate::pages::Pages;
 use crate::size::{ALIGNMENT, ChunkSize, MIN_LARGE};
@@ -102,6 +103,9 @@ impl ChunkPtr {
     /// The whole pages of a free chunk of `size` that hold neither its links nor its footer.
     #[inline]
     pub(crate) fn pages_inside(self, size: ChunkSize) -> Pages {
+        if size.get() < PAGE_LEN {
+            return Pages::NONE;
+        }
         Pages::between(self.address() + Self::LINKS_LEN, self.address() + size.get())
     }
 
@@ -184,6 +188,9 @@ impl FreeChunk {
     /// This chunk and the one right behind it as one. The pages that they share become whole, and are dirty.
     pub(crate) fn joined(self, behind: Self) -> Self {
         let whole = Self::new(self.chunk, self.size.joined(behind.size), self.origin);
+        if whole.dirty.is_empty() {
+            return whole;
+        }
         let (all, front, back) = (whole.pages_inside(), self.pages_inside(), behind.pages_inside());
         let from = if front.is_empty() { all.first() } else { front.end() };
         let to = if back.is_empty() { all.end() } else { back.first() };
