@@ -34,6 +34,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "ends a walk that would not end: a tree so deep cannot be made by one write",
     ),
     (
+        "magazine.rs",
+        "self.first != Some(mem)",
+        "blocks that come by the batch; where a program puts one, the same check of the loaded magazine is met",
+    ),
+    (
         "malloc.rs",
         "!magazine::is_cached(mem)",
         "a free by a thread without a cache, and looks before another look that the matrix covers",

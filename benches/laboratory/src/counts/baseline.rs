@@ -1,6 +1,6 @@
 //! The baseline: heapwright's counted figures as they were accepted, and what has become of them.
 //!
-//! A figure may grow by 3 %, and one of page faults by 20 more. What has become better is said, so that somebody
+//! A figure may grow by 3 %, and one of page faults by 50 more. What has become better is said, so that somebody
 //! accepts it: a baseline that is too high guards nothing.
 
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::allocators::HEAPWRIGHT;
 use crate::samples::{load, save};
 
 const GROWTH: f64 = 0.03;
-const FAULT_SLACK: f64 = 20.0;
+const FAULT_SLACK: f64 = 50.0;
 
 /// An accepted figure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,7 +125,7 @@ mod tests {
 
         let after = [operation("same", 102.9), operation("worse", 103.1), operation("better", 90.0)];
         let foreign = Count { allocator: "jemalloc".into(), ..operation("worse", 999.0) };
-        let after = after.into_iter().chain([faults("sort", 1049.0), faults("python", 1051.0), foreign]);
+        let after = after.into_iter().chain([faults("sort", 1079.0), faults("python", 1081.0), foreign]);
         let after: Vec<Count> = after.chain([operation("new", 5.0)]).collect();
         let verdicts = compare(&path, &after).expect("a comparison");
         let found: Vec<Verdict> = verdicts.iter().map(|(verdict, _)| verdict.clone()).collect();
