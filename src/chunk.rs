@@ -421,18 +421,22 @@ mod tests {
     use super::*;
 
     #[repr(align(16))]
-    struct Memory {
+    pub(super) struct Memory {
         _words: [u64; 64],
     }
 
-    fn chunk_in(memory: &mut Memory) -> ChunkPtr {
+    impl Memory {
+        pub(super) const ZERO: Self = Self { _words: [0; 64] };
+    }
+
+    pub(super) fn chunk_in(memory: &mut Memory) -> ChunkPtr {
         // SAFETY: 512 aligned bytes that the caller keeps.
         unsafe { ChunkPtr::new(NonNull::from(memory).cast()) }
     }
 
     #[test]
     fn a_head_reads_back_what_was_written() {
-        let mut memory = Memory { _words: [0; 64] };
+        let mut memory = Memory::ZERO;
         let chunk = chunk_in(&mut memory);
         chunk.set_head(ChunkSize::exact(208), Owner::Heap.general(), true);
         let head = chunk.head().expect("sealed");
@@ -442,7 +446,7 @@ mod tests {
 
     #[test]
     fn the_seal_breaks_with_any_lasting_bit_but_not_with_prev_in_use() {
-        let mut memory = Memory { _words: [0; 64] };
+        let mut memory = Memory::ZERO;
         let chunk = chunk_in(&mut memory);
         chunk.set_head(ChunkSize::exact(64), Owner::Main.general(), true);
         chunk.set_prev_in_use(false);
@@ -457,7 +461,7 @@ mod tests {
 
     #[test]
     fn an_erased_head_is_no_head() {
-        let mut memory = Memory { _words: [0; 64] };
+        let mut memory = Memory::ZERO;
         let chunk = chunk_in(&mut memory);
         chunk.set_head(ChunkSize::MIN, Owner::Main.general(), true);
         chunk.erase_head();
@@ -466,7 +470,7 @@ mod tests {
 
     #[test]
     fn a_fence_has_no_size_and_knows_the_run_behind_it() {
-        let mut memory = Memory { _words: [0; 64] };
+        let mut memory = Memory::ZERO;
         let chunk = chunk_in(&mut memory);
         chunk.set_fence(Owner::Main, false, Some(chunk.at(256)));
         let head = chunk.head().expect("sealed");
@@ -476,7 +480,7 @@ mod tests {
 
     #[test]
     fn a_wall_is_no_chunk_and_knows_its_region() {
-        let mut memory = Memory { _words: [0; 64] };
+        let mut memory = Memory::ZERO;
         let chunk = chunk_in(&mut memory);
         chunk.set_wall(ChunkSize::exact(8192), true);
         let head = chunk.head().expect("sealed");

@@ -258,21 +258,12 @@ impl FreeChunk {
 #[allow(unsafe_code)]
 mod tests {
     use super::*;
+    use crate::chunk::tests::{Memory, chunk_in};
     use core::ptr::NonNull;
-
-    #[repr(align(16))]
-    struct Memory {
-        _words: [u64; 64],
-    }
-
-    fn chunk_in(memory: &mut Memory) -> ChunkPtr {
-        // SAFETY: 512 aligned bytes that the caller keeps.
-        unsafe { ChunkPtr::new(NonNull::from(memory).cast()) }
-    }
 
     #[test]
     fn places_in_the_tree_read_back() {
-        let mut memory = Memory { _words: [0; 64] };
+        let mut memory = Memory::ZERO;
         let chunk = chunk_in(&mut memory);
         for place in [Place::Unsorted, Place::BesideNode, Place::Root, Place::Below(chunk.at(64))] {
             chunk.set_place(place);
@@ -283,7 +274,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "the size at the end of a free chunk differs")]
     fn a_footer_that_differs_is_found() {
-        let mut memory = Memory { _words: [0; 64] };
+        let mut memory = Memory::ZERO;
         let free = FreeChunk::new(chunk_in(&mut memory), ChunkSize::exact(64), Owner::Main.general());
         free.write_tags();
         free.chunk().at(64).set_prev_size(80);
