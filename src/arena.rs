@@ -56,7 +56,8 @@ pub(crate) struct Arena {
     /// The free chunks in regions, where small ones live, and all the others.
     regions: Bins,
     general: Bins,
-    has_regions: bool,
+    /// The longest that a new region may be, in bytes: 0 while it has no regions.
+    longest_region: usize,
     /// Bytes that the walls of its regions occupy.
     walls: usize,
     top: Top,
@@ -165,7 +166,7 @@ impl Arena {
         Self {
             regions: Bins::EMPTY,
             general: Bins::EMPTY,
-            has_regions: false,
+            longest_region: 0,
             walls: 0,
             top: Top::EMPTY,
             backing,

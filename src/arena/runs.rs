@@ -38,7 +38,7 @@ impl Arena {
     /// Makes the top long enough for a chunk of `size`, or begins another run. `false` when the system has no more.
     #[cold]
     pub(super) fn grow<O: Os>(&mut self, source: &Source<O>, size: ChunkSize) -> bool {
-        self.has_regions = source.params.get(Param::Regions) != 0 && self.is_worth_regions();
+        self.decide_on_regions(source);
         if self.grow_top(source, size) {
             return true;
         }

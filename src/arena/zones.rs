@@ -1,7 +1,7 @@
 //! Zones: small chunks live together, by preference.
 //!
 //! One small block that lives long keeps a whole page, and the run below it, from going back. So small chunks have
-//! *regions*: pieces of up to 64 KiB that are cut from a large free chunk or from the top, and whose chunks carry a flag.
+//! *regions*: pieces of 8 to 64 KiB that are cut from a large free chunk or from the top, and whose chunks carry a flag.
 //! A small request looks in the regions first, a large one everywhere else:
 //!
 //! ```text
@@ -20,16 +20,26 @@ use super::Arena;
 use crate::bins::Bins;
 use crate::chunk::{ChunkPtr, FreeChunk, Head, WALL_LEN, Zone};
 use crate::fatal::{Misuse, fatal};
+use crate::options::Param;
+use crate::os::Os;
 use crate::pages::Pages;
-use crate::size::{ChunkSize, MIN_CHUNK};
+use crate::size::{ChunkSize, MIN_LARGE};
+use crate::source::Source;
 
-/// An arena with fewer bytes in use has no regions: all of it together is hardly longer than one.
-const WORTH_REGIONS: usize = 64 << 10;
 /// A region is this part of what is in use,
 const REGION_PART: usize = 16;
-/// but not shorter or longer than this, in bytes.
-const MIN_REGION: usize = 8 << 10;
+/// but not longer than this, in bytes,
 const MAX_REGION: usize = 64 << 10;
+/// and not shorter than this part of the longest, or than one with room for any small chunk.
+const SHORTEST_PART: usize = 8;
+const MIN_REGION: usize = 2 * MIN_LARGE;
+
+/// The longest region, in bytes, of arenas with heaps of `heap_len`. Short heaps, as tests have them, get regions in
+/// proportion: else they would be full before they had one.
+const fn longest_region(heap_len: usize) -> usize {
+    let part = heap_len / 16;
+    if part < MAX_REGION { part } else { MAX_REGION }
+}
 
 impl Arena {
     pub(super) fn bins_of(&mut self, zone: Zone) -> &mut Bins {
@@ -55,7 +65,7 @@ impl Arena {
     /// A free chunk of exactly `size`, if that is small and one is kept where small chunks are looked for first.
     #[inline]
     pub(super) fn take_exact_small(&mut self, size: ChunkSize) -> Option<FreeChunk> {
-        let bins = if self.has_regions { &mut self.regions } else { &mut self.general };
+        let bins = if self.has_regions() { &mut self.regions } else { &mut self.general };
         bins.take_exact_small(size)
     }
 
@@ -63,7 +73,7 @@ impl Arena {
     /// and if that is too short to [`borrow`](Self::borrow).
     #[inline]
     pub(super) fn take_fit(&mut self, size: ChunkSize) -> Option<FreeChunk> {
-        if size >= ChunkSize::LARGE || !self.has_regions {
+        if size >= ChunkSize::LARGE || !self.has_regions() {
             return self.general.take_fit(size);
         }
         self.regions.take_fit(size).or_else(|| self.begin_region())
@@ -79,14 +89,24 @@ impl Arena {
         self.counts.system - self.general.bytes() - self.regions.bytes() - self.top.len()
     }
 
-    /// Whether the arena has so much in use that small chunks shall live together. Looked at where it grows.
-    pub(super) fn is_worth_regions(&self) -> bool {
-        self.has_regions || self.bytes_in_use() >= WORTH_REGIONS
+    #[inline]
+    fn has_regions(&self) -> bool {
+        self.longest_region > 0
+    }
+
+    /// Decides whether small chunks shall live together from now on. An arena in which fewer bytes are in use than a long
+    /// region has does without. Looked at where an arena grows.
+    pub(super) fn decide_on_regions<O: Os>(&mut self, source: &Source<O>) {
+        let longest = const { longest_region(O::HEAP_LEN) };
+        const { assert!(longest_region(O::HEAP_LEN) >= MIN_REGION, "the shortest region is no longer than the longest") };
+        let is_worth = self.has_regions() || self.bytes_in_use() >= longest;
+        self.longest_region = if is_worth && source.params.get(Param::Regions) != 0 { longest } else { 0 };
     }
 
     /// Makes the best fit among large free chunks, or the front of the top, a region.
     fn begin_region(&mut self) -> Option<FreeChunk> {
-        let len = (self.bytes_in_use() / REGION_PART).next_power_of_two().clamp(MIN_REGION, MAX_REGION);
+        let shortest = (self.longest_region / SHORTEST_PART).max(MIN_REGION);
+        let len = (self.bytes_in_use() / REGION_PART).next_power_of_two().max(shortest).min(self.longest_region);
         let size = ChunkSize::exact(len);
         let ground = match self.general.take_fit(size) {
             Some(free) => self.cut(free, size),
@@ -139,7 +159,8 @@ fn outside(all: Pages, inside: Pages) -> Pages {
     Pages::new(all.first(), inside.first()).hull(Pages::new(inside.end(), all.end()))
 }
 
-const _: () = assert!(MIN_REGION > MIN_CHUNK + 2 * WALL_LEN && MAX_REGION.is_power_of_two());
+const _: () = assert!(MIN_REGION - 2 * WALL_LEN >= MIN_LARGE && MAX_REGION.is_power_of_two());
+const _: () = assert!(longest_region(64 << 20) == 64 << 10 && MAX_REGION / SHORTEST_PART == 8 << 10);
 
 #[cfg(test)]
 mod tests {
@@ -148,7 +169,6 @@ mod tests {
     use crate::brk::Brk;
     use crate::heap::HeapTable;
     use crate::os::fake::FakeOs;
-    use crate::source::Source;
     use crate::sync::atomic::AtomicU64;
     use std::boxed::Box;
     use std::vec::Vec;
@@ -167,7 +187,9 @@ mod tests {
         let small = arena.allocate(&source, ChunkSize::exact(64)).expect("there is memory").chunk;
         assert_eq!(small.head_unchecked().origin().zone, Zone::Region);
         let behind = arena.allocate(&source, ChunkSize::exact(2_000)).expect("there is memory").chunk;
-        assert!(behind.before(WALL_LEN).head_unchecked().region().is_some(), "right behind the back wall");
+        // Short heaps have short regions, so that the model meets many.
+        let region = behind.before(WALL_LEN).head_unchecked().region().expect("right behind the back wall");
+        assert!(region.get() < longest_region(<FakeOs>::HEAP_LEN), "{region:?}");
         let pin = arena.allocate(&source, ChunkSize::exact(2_000)).expect("there is memory").chunk;
         assert_eq!(pin, behind.next(ChunkSize::exact(2_000)));
         let mut row = None;
