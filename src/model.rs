@@ -401,7 +401,7 @@ proptest! {
     #[test]
     fn whatever_a_program_does_the_heap_stays_whole(
         // 300 on average.
-        script in prop::collection::vec(operations(), 1..600),
+        script in prop::collection::vec(operations(), 1..2 * script_len()),
         caching in prop_oneof![Just(Caching::On), Just(Caching::Shrunken), Just(Caching::Off)],
     ) {
         let mut model = Model::over(FakeOs::new(), caching);
@@ -415,6 +415,12 @@ proptest! {
 /// Cases of each property: a hundred, or as `HEAPWRIGHT_TEST_CASES` says.
 fn cases() -> u32 {
     std::env::var("HEAPWRIGHT_TEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
+}
+
+/// Operations of a script on average: 300, or as `HEAPWRIGHT_TEST_SCRIPT` says.
+fn script_len() -> usize {
+    let asked = std::env::var("HEAPWRIGHT_TEST_SCRIPT").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or(300).max(1)
 }
 
 /// A script that visits every kind of growth and shrinking, without refusals.
