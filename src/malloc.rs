@@ -46,8 +46,9 @@ const WORTH_EMPTYING: usize = 128 << 10;
 /// Free bytes of an arena from which other arenas' threads help themselves before their own grows.
 const WORTH_TAKING: usize = 256 << 10;
 
-/// So many of them are asked.
-const MOST_ASKED: usize = 4;
+/// So many arenas are asked. With four, a process that reckoned with 64 cores and had 16 arenas ended the control plane's 200
+/// rounds at 2.7 times its live bytes, with 32 at 1.4.
+const MOST_ASKED: usize = 32;
 
 /// An allocator over the memory source `O`.
 #[derive(Debug)]
