@@ -108,17 +108,21 @@ fn top_pad_is_what_a_growth_adds() {
     }
 }
 
+/// In how many areas of 64 MiB the blocks of six threads lie at most in ten runs. A thread that finds its arena held is
+/// served by another, so a run may show fewer than there are arenas, and never more.
+fn areas(env: Env) -> usize {
+    let run = || said("threads", env).split(' ').next().and_then(|count| count.parse().ok()).expect("a number first");
+    (0..10).map(|_| run()).max().expect("ten runs")
+}
+
 #[test]
 fn arena_max_and_cores_decide_how_many_arenas_there_are() {
     assert_eq!(said("threads", &[("MALLOC_ARENA_MAX", "1")]), "0 areas, 6 on the break\n");
-    assert_eq!(
-        said("threads", &[("HEAPWRIGHT_ARENA_MAX", "2"), ("HEAPWRIGHT_CORES", "8")]),
-        "1 areas, 0 on the break\n"
-    );
+    assert_eq!(areas(&[("HEAPWRIGHT_ARENA_MAX", "2"), ("HEAPWRIGHT_CORES", "8")]), 1);
     // One for every eight cores, but at least two.
-    assert_eq!(said("threads", &[("HEAPWRIGHT_CORES", "8")]), "2 areas, 0 on the break\n");
-    assert_eq!(said("threads", &[("HEAPWRIGHT_CORES", "32")]), "4 areas, 0 on the break\n");
-    assert_eq!(said("threads", &[("HEAPWRIGHT_CORES", "64")]), "6 areas, 0 on the break\n");
+    assert_eq!(areas(&[("HEAPWRIGHT_CORES", "8")]), 2);
+    assert_eq!(areas(&[("HEAPWRIGHT_CORES", "32")]), 4);
+    assert_eq!(areas(&[("HEAPWRIGHT_CORES", "64")]), 6);
 }
 
 #[test]
