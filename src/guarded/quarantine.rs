@@ -55,9 +55,9 @@ impl Waiting {
         check!(magazine::is_cached(self.mem), WrittenAfterFree, self.mem.addr().get());
         const WORD: usize = usize::from_ne_bytes([FILL; size_of::<usize>()]);
         magazine::fill_mark(self.mem, WORD);
+        let (first, count) = (self.mem.cast::<usize>().as_ptr(), self.whole / size_of::<usize>());
         // SAFETY: the block's own bytes; usable lengths are multiples of a word.
-        let words =
-            unsafe { core::slice::from_raw_parts(self.mem.cast::<usize>().as_ptr(), self.whole / size_of::<usize>()) };
+        let words = unsafe { core::slice::from_raw_parts(first, count) };
         let differing = words.iter().fold(0, |differing, word| differing | (word ^ WORD));
         check!(differing == 0, WrittenAfterFree, self.mem.addr().get());
         magazine::clear(self.mem);
