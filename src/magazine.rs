@@ -166,6 +166,12 @@ impl Magazine {
         Some(mem)
     }
 
+    /// The block that would be popped next.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<NonNull<u8>> {
+        self.first
+    }
+
     /// Changes the order of the blocks at random, so that neighbours are not handed out one after the other.
     #[cfg(feature = "hardened")]
     pub(crate) fn shuffle(&mut self) {
@@ -277,6 +283,7 @@ impl Loaded {
     pub(crate) fn pop(&mut self) -> Option<NonNull<u8>> {
         let mem = NonNull::new(self.first)?;
         self.first = unlink(mem);
+        crate::arch::prefetch(self.first);
         self.set_count(self.count() - 1);
         Some(mem)
     }

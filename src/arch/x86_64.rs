@@ -83,6 +83,13 @@ pub(crate) fn abort() -> ! {
     unsafe { asm!("ud2", options(noreturn)) }
 }
 
+/// Starts to get the cache line at `address`, to be there when it is read. Any address will do.
+#[inline(always)]
+pub(crate) fn prefetch(address: *const u8) {
+    // SAFETY: a hint, which no address makes fault.
+    unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast()) }
+}
+
 /// An address that is the calling thread's own as long as it lives: the thread control block's.
 #[inline]
 pub(crate) fn thread_pointer() -> usize {

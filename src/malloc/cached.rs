@@ -14,6 +14,7 @@
 use core::ptr::NonNull;
 
 use super::{Claimed, Contents, Malloc, fill};
+use crate::arch::prefetch;
 use crate::arenas::ArenaCell;
 use crate::chunk::Owner;
 #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
@@ -299,6 +300,11 @@ impl<O: Os> Malloc<O> {
         while release.is_empty()
             && let Some(mem) = magazine.pop()
         {
+            // What the next round reads first: its head, and the head behind it.
+            if let Some(next) = magazine.first() {
+                prefetch(next.as_ptr());
+                prefetch(next.as_ptr().wrapping_add(first.size.get()));
+            }
             let claimed = self.claimed(mem);
             if self.arena_of(claimed).is_some_and(|other| core::ptr::eq(other, cell)) {
                 release = arena.free_in_row(&self.source, &mut row, claimed.chunk);
