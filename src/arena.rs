@@ -408,10 +408,10 @@ impl Arena {
     /// Frees the row that waits, if there is one.
     pub(crate) fn free_row<O: Os>(&mut self, source: &Source<O>, waiting: &mut Option<Row>) -> Release {
         let Some(Row { chunk, size }) = waiting.take() else { return Release::NOTHING };
-        // Read now: what was freed since the row began may have made the chunk before it a free one.
+        // Read now: what was freed since the row began may have made the chunk before it a free one. Its size is that of the
+        // row's first chunk; the row's is written with its tags.
         let head = chunk.head_unchecked();
-        chunk.set_head(size, head.origin(), head.prev_in_use());
-        self.free(source, chunk)
+        self.free_chunk(source, FreeChunk::new(chunk, size, head.origin()), head.prev_in_use())
     }
 
     /// Takes a chunk back from its user.

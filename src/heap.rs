@@ -142,6 +142,12 @@ impl HeapPtr {
         (header.first <= inside && inside < header.reserved).then_some(heap)
     }
 
+    /// Whether two chunks lie in one heap, if the first lies in any.
+    #[inline]
+    pub(crate) fn is_same<O: Os>(one: ChunkPtr, other: ChunkPtr) -> bool {
+        (one.address() ^ other.address()) < O::HEAP_LEN
+    }
+
     /// The heap of a chunk that is known to lie in one.
     #[inline]
     pub(crate) fn of<O: Os>(chunk: ChunkPtr) -> Self {

@@ -22,6 +22,7 @@ use crate::chunk::{ChunkPtr, MEM_OFFSET};
 use crate::class::{self, Class};
 use crate::depot;
 use crate::fatal::check;
+use crate::heap::HeapPtr;
 use crate::magazine::{self, Magazine};
 use crate::options::Param;
 use crate::os::Os;
@@ -306,7 +307,8 @@ impl<O: Os> Malloc<O> {
                 prefetch(next.as_ptr().wrapping_add(first.size.get()));
             }
             let claimed = self.claimed(mem);
-            if self.arena_of(claimed).is_some_and(|other| core::ptr::eq(other, cell)) {
+            let is_near = claimed.owner == first.owner && HeapPtr::is_same::<O>(claimed.chunk, first.chunk);
+            if is_near || self.arena_of(claimed).is_some_and(|other| core::ptr::eq(other, cell)) {
                 release = arena.free_in_row(&self.source, &mut row, claimed.chunk);
             } else {
                 others.push(mem);
