@@ -581,8 +581,7 @@ unsafe impl GlobalAlloc for Heapwright {
     #[inline]
     unsafe fn realloc(&self, mem: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         let reallocated = NonNull::new(mem).and_then(|mem| {
-            reallocate_of_layout_fast(mem, layout, new_size)
-                .or_else(|| reallocate(mem, new_size, layout.align()))
+            reallocate_of_layout_fast(mem, layout, new_size).or_else(|| reallocate(mem, new_size, layout.align()))
         });
         or_null(reallocated)
     }
