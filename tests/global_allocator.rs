@@ -157,6 +157,28 @@ fn realloc_keeps_contents_and_alignment_in_both_directions() {
     }
 }
 
+/// A reallocation between two small classes stays within the cache and reads no head: also where the class it leaves has
+/// no room for one more, and the one it goes to has nothing left.
+#[test]
+fn many_small_blocks_go_from_class_to_class_and_keep_their_bytes() {
+    const BLOCKS: usize = 500;
+    let mut numbers = Numbers(0x5a11);
+    let mut blocks: Vec<Cookie> = (0..BLOCKS).map(|at| Cookie::new(at as u8, 1 + at)).collect();
+    for round in 0..200 {
+        // All at once to the same class, which others then leave together.
+        let together = 1 + numbers.below(1_032);
+        for block in &mut blocks {
+            let len = if round % 2 == 0 { together } else { 1 + numbers.below(1_200) };
+            block.assert_whole();
+            block.bytes.truncate(len);
+            block.bytes.shrink_to_fit();
+            block.bytes.reserve_exact(len - block.bytes.len());
+            block.bytes.resize(len, block.value);
+        }
+    }
+    blocks.iter().for_each(Cookie::assert_whole);
+}
+
 #[test]
 fn an_impossible_request_is_null() {
     let layout = Layout::from_size_align(isize::MAX as usize - 4096, 1).expect("a possible layout");
