@@ -467,7 +467,7 @@ fn reallocate_of_layout_fast(mem: NonNull<u8>, layout: Layout, bytes: usize) -> 
     // SAFETY: two blocks in use, of at least so many bytes each.
     unsafe { moved.copy_from_nonoverlapping(mem, layout.size().min(bytes)) };
     if !cache.push(old, mem) {
-        free(mem);
+        free_of_layout(mem, layout);
     }
     Some(moved)
 }
