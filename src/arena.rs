@@ -16,7 +16,7 @@
 //! [`Release`], to be done after the unlock. What the caller has overwritten is found when a chunk or its neighbour is
 //! next touched, and ends the process.
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod check;
 mod purge;
 mod runs;

@@ -371,7 +371,7 @@ impl Bins {
     }
 
     /// Whether maps, lists and trees agree: each bin holds its own sizes, in order, and the maps tell which hold any.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn assert_consistent(&self) {
         let mut count = 0;
         for (index, ring) in self.small.iter().enumerate() {

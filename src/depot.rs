@@ -194,7 +194,7 @@ impl Depot {
     }
 
     /// How many blocks are here.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn count(&self) -> usize {
         self.stores.iter().map(|store| store.lock().stack.count()).sum()
     }

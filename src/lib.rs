@@ -48,12 +48,14 @@
 //! 9  figures (what Rust may ask)     c_abi (malloc.h)  allocator_api
 //! ```
 #![cfg_attr(not(any(test, feature = "std", loom)), no_std)]
+// The unit tests use more of the fake system and of the model than the fuzz targets do.
+#![cfg_attr(fuzzing, allow(dead_code))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("heapwright runs on Linux on x86-64; another architecture needs its own file in src/arch");
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 extern crate std;
 
 mod claim;
@@ -136,7 +138,9 @@ mod walk;
 #[cfg(not(loom))]
 mod watermark;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(any(test, fuzzing), not(loom)))]
+pub mod fuzzing;
+#[cfg(all(any(test, fuzzing), not(loom)))]
 mod model;
 #[cfg(all(test, not(loom)))]
 mod simulator;

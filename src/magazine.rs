@@ -342,7 +342,7 @@ impl Stack {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Stack {
     /// Blocks of all magazines.
     pub(crate) fn count(&mut self) -> usize {

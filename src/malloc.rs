@@ -317,7 +317,7 @@ impl<O: Os> Malloc<O> {
     }
 
     /// Bytes that the caller may write to a block.
-    #[cfg(any(test, all(not(feature = "hardened"), any(feature = "preload", feature = "override"))))]
+    #[cfg(any(test, fuzzing, all(not(feature = "hardened"), any(feature = "preload", feature = "override"))))]
     pub(crate) fn usable_len(&self, mem: NonNull<u8>) -> usize {
         let claimed = self.claimed(mem);
         check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());

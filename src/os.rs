@@ -18,7 +18,7 @@
 //! The trait is unsafe to implement: the allocator hands out the memory it is given here.
 #![allow(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fake;
 #[cfg(not(loom))]
 pub(crate) mod linux;

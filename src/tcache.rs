@@ -221,7 +221,7 @@ impl ThreadCache {
     }
 
     /// Blocks of all magazines.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     fn count(&self) -> usize {
         Class::all().map(|class| self.loaded[class.index()].count() + self.spare[class.index()].count()).sum()
     }
@@ -376,13 +376,13 @@ impl Caches {
     }
 
     /// How many caches there are.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn len(&self) -> usize {
         self.published.iter().count()
     }
 
     /// Blocks in all caches, whoever has them.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn count(&self) -> usize {
         // SAFETY: the tests' threads are one thread.
         self.published.iter().map(|cell| unsafe { &*cell.cache.get() }.count()).sum()

@@ -67,7 +67,7 @@ impl Arena {
     }
 
     /// Calls `visit` with every chunk: its address, its size, its state.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn for_each_chunk(&self, visit: &mut impl FnMut(ChunkPtr, ChunkSize, ChunkState)) {
         self.walk(&mut |step| {
             if let Step::Chunk { chunk, size, state } = step {

@@ -201,7 +201,7 @@ impl Tree {
     }
 
     /// Whether each node lies below the branches that its bits say, and leads back to the one above.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn assert_ordered(&self, is_last: bool) {
         fn below(node: ChunkPtr, prefix: u64, depth: u32, is_last: bool) {
             let key = key(size_of(node), is_last);

@@ -354,7 +354,7 @@ impl<O: Os> Malloc<O> {
     }
 
     /// Blocks that wait in the depot.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn depot_count(&self) -> usize {
         self.depot.count()
     }

@@ -1,0 +1,316 @@
+//! Scripts drawn at random, and single stories.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::os::fake::Call;
+
+/// Sizes as programs ask for them: mostly small, some large, a few beyond the mapping threshold or a heap.
+fn sizes() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        8 => 0..600usize,
+        4 => 600..6_000usize,
+        2 => 6_000..40_000usize,
+        1 => 40_000..90_000usize,
+        1 => 120_000..300_000usize,
+    ]
+}
+
+fn operations() -> impl Strategy<Value = Operation> {
+    let arena = 0..3usize;
+    prop_oneof![
+        20 => (sizes(), arena.clone(), any::<bool>())
+            .prop_map(|(bytes, arena, zero)| Operation::Allocate { bytes, arena, zero }),
+        4 => (sizes(), 5..16u32, arena.clone())
+            .prop_map(|(bytes, log_alignment, arena)| Operation::AllocateAligned { bytes, log_alignment, arena }),
+        18 => any::<usize>().prop_map(|block| Operation::Free { block }),
+        8 => (any::<usize>(), sizes(), arena).prop_map(|(block, bytes, arena)| Operation::Resize { block, bytes, arena }),
+        1 => (0..100_000usize).prop_map(|pad| Operation::Trim { pad }),
+        1 => (0..50usize).prop_map(|pages| Operation::TrimWithin { pages }),
+        1 => prop_oneof![Just(0usize), Just(1), 2..200usize].prop_map(|blocks| Operation::LimitCaches { blocks }),
+        2 => Just(Operation::Attach),
+        1 => any::<usize>().prop_map(|thread| Operation::Detach { thread }),
+        1 => Just(Operation::Fork),
+        1 => (1..20_000usize).prop_map(|bytes| Operation::ForeignMoveBreak { bytes }),
+        3 => (1..400u64).prop_map(|milliseconds| Operation::Pass { milliseconds }),
+        1 => (1..4usize).prop_map(|n| Operation::RefuseNth { n }),
+        1 => Just(Operation::RefuseGrowth),
+        2 => Just(Operation::RefuseNothing),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_program_does_the_heap_stays_whole(
+        // 300 on average.
+        script in prop::collection::vec(operations(), 1..2 * script_len()),
+        caching in prop_oneof![Just(Caching::On), Just(Caching::Shrunken), Just(Caching::Off)],
+    ) {
+        let mut model = Model::over(FakeOs::new(), caching);
+        for operation in &script {
+            model.apply(operation);
+        }
+        model.assert_returns_everything();
+    }
+}
+
+/// Cases of each property: a hundred, or as `HEAPWRIGHT_TEST_CASES` says.
+fn cases() -> u32 {
+    std::env::var("HEAPWRIGHT_TEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
+}
+
+/// Operations of a script on average: 300, or as `HEAPWRIGHT_TEST_SCRIPT` says.
+fn script_len() -> usize {
+    let asked = std::env::var("HEAPWRIGHT_TEST_SCRIPT").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or(300).max(1)
+}
+
+/// A script that visits every kind of growth and shrinking, without refusals.
+fn full_tour() -> Vec<Operation> {
+    let mut script = Vec::new();
+    for round in 0..3usize {
+        for step in 0..24usize {
+            let bytes = [24, 900, 5_000, 30_000, 60_000, 140_000][step % 6] + round * 8;
+            script.push(Operation::Allocate { bytes, arena: step % 3, zero: step % 2 == 0 });
+            if step == 5 {
+                script.push(Operation::Attach);
+                script.push(Operation::ForeignMoveBreak { bytes: 5_000 });
+            }
+            if step % 5 == 4 {
+                script.push(Operation::AllocateAligned { bytes: 3_000, log_alignment: 12, arena: step });
+                script.push(Operation::Resize { block: step * 7, bytes: bytes * 2, arena: step });
+                script.push(Operation::Resize { block: step * 5, bytes: 100, arena: step });
+                script.push(Operation::Pass { milliseconds: 150 });
+            }
+        }
+        for step in 0..18usize {
+            script.push(Operation::Free { block: step * 11 });
+        }
+        script.push(Operation::Pass { milliseconds: 700 });
+        script.push(Operation::Trim { pad: 0 });
+    }
+    script
+}
+
+/// What libFuzzer has found worth keeping, and scripts made by hand.
+#[test]
+fn the_seeds_of_the_fuzz_target_leave_the_heap_whole() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/seeds/faults");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the folder of the seeds") {
+        let path = entry.expect("an entry of it").path();
+        std::eprintln!("{}", path.display());
+        script::replay(&std::fs::read(path).expect("a seed"));
+        count += 1;
+    }
+    assert!(count > 0, "no seeds in {folder}");
+}
+
+#[test]
+fn any_single_refused_call_loses_nothing() {
+    for caching in [Caching::On, Caching::Off] {
+        let calls = {
+            let mut model = Model::over(FakeOs::new(), caching);
+            full_tour().iter().for_each(|operation| model.apply(operation));
+            let calls = model.os().take_log().len();
+            model.assert_returns_everything();
+            calls
+        };
+        assert!(calls > 100, "the tour makes {calls} calls");
+        for n in 1..=calls {
+            let mut model = Model::over(FakeOs::new(), caching);
+            model.os().refuse(Refuse::Nth(n));
+            full_tour().iter().for_each(|operation| model.apply(operation));
+            model.assert_returns_everything();
+        }
+    }
+}
+
+#[test]
+fn a_system_that_refuses_one_kind_of_call_for_ever_is_lived_with() {
+    let kinds = [
+        Call::MoveBreak,
+        Call::Reserve,
+        Call::Commit,
+        Call::Decommit,
+        Call::Purge,
+        Call::Map,
+        Call::Remap,
+        Call::Release,
+    ];
+    for kind in kinds {
+        let mut model = Model::new();
+        model.os().refuse(Refuse::Every(kind));
+        full_tour().iter().for_each(|operation| model.apply(operation));
+        model.assert_returns_everything();
+    }
+}
+
+/// An aligned block of 0 bytes used to get a mapping in which its chunk was 16 bytes long: no chunk, so that freeing it
+/// was taken for misuse.
+#[test]
+fn nothing_at_a_large_alignment_is_a_block_like_any_other() {
+    let mut model = Model::new();
+    for log_alignment in [12, 16, 17, 18, 20] {
+        model.apply(&Operation::AllocateAligned { bytes: 0, log_alignment, arena: 0 });
+    }
+    assert_eq!(model.blocks.len(), 5);
+    model.assert_returns_everything();
+}
+
+/// A trim used to pass by the break once the arena had gone on in heaps: what was free at its end stayed, 45 pages here.
+#[test]
+fn a_blocked_break_is_left_for_heaps() {
+    let mut model = Model::new();
+    model.os().block_break_after(200_000);
+    for _ in 0..40 {
+        model.apply(&Operation::Allocate { bytes: 20_000, arena: 0, zero: true });
+    }
+    assert_eq!(model.blocks.len(), 40, "800 kB were served");
+    model.assert_returns_everything();
+}
+
+#[test]
+fn the_main_arena_never_touches_the_break_when_it_may_not() {
+    let mut model = Model::new();
+    model.malloc.source.params.set(Param::Brk, 0);
+    full_tour().iter().for_each(|operation| model.apply(operation));
+    let moved = model.os().take_log().iter().any(|&(call, _)| call == Call::MoveBreak);
+    assert!(!moved);
+    model.assert_returns_everything();
+}
+
+/// A huge page can neither be mapped nor unmapped in part; the fake system sees to that.
+#[test]
+fn blocks_of_huge_pages_come_change_and_go_by_whole_pages() {
+    const PAGE: usize = 64 << 10;
+    for granted in [true, false] {
+        let mut model = Model::new();
+        if granted {
+            model.os().grant_huge_pages();
+        }
+        model.malloc.set(Param::Hugetlb, PAGE);
+        model.apply(&Operation::Allocate { bytes: 140_000, arena: 0, zero: true });
+        let usable = model.malloc.usable_len(model.blocks[0].mem);
+        assert_eq!(usable + 16, if granted { 3 * PAGE } else { 143_360 });
+        for bytes in [330_000, 150_000, 600_000, 200_000, 1_000, 190_000] {
+            model.apply(&Operation::Resize { block: 0, bytes, arena: 0 });
+        }
+        full_tour().iter().for_each(|operation| model.apply(operation));
+        model.malloc.set(Param::Hugetlb, 0);
+        model.apply(&Operation::Resize { block: 0, bytes: 400_000, arena: 0 });
+        model.assert_returns_everything();
+    }
+}
+
+#[test]
+fn arenas_grow_by_a_huge_page_where_that_is_asked_for() {
+    let mut model = Model::over(FakeOs::new(), Caching::On);
+    model.malloc.set(Param::Hugetlb, 1);
+    model.apply(&Operation::Allocate { bytes: 1_000, arena: 0, zero: true });
+    assert!(crate::stats::collect(model.malloc).system >= crate::arch::HUGE_PAGE_LEN);
+    full_tour().iter().for_each(|operation| model.apply(operation));
+    model.assert_returns_everything();
+}
+
+#[test]
+fn threads_that_run_follow_new_limits_of_their_caches() {
+    let mut model = Model::new();
+    model.apply(&Operation::Attach);
+    let use_both = |model: &mut Model| {
+        for thread in 0..2 {
+            let mem = model.allocate(thread, 100, Contents::Any).expect("there is memory");
+            model.malloc.free_cached(model.cache(thread), mem);
+        }
+    };
+    use_both(&mut model);
+    assert_eq!(model.malloc.caches.count(), 2, "a block in each cache");
+    model.malloc.set(Param::TcacheCount, 0);
+    use_both(&mut model);
+    assert_eq!(model.malloc.caches.count(), 0, "both took out what they had, and keep nothing");
+    model.malloc.set(Param::TcacheCount, 128);
+    use_both(&mut model);
+    assert_eq!(model.malloc.caches.count(), 2);
+    model.assert_returns_everything();
+}
+
+#[test]
+fn a_lowered_limit_of_arenas_holds_for_threads_that_begin() {
+    let mut model = Model::over(FakeOs::new().with_cores(8), Caching::On);
+    (0..3).for_each(|_| model.apply(&Operation::Attach));
+    (0..3).for_each(|_| model.apply(&Operation::Detach { thread: 1 }));
+    model.malloc.set(Param::ArenaMax, 2);
+    let arenas: Vec<_> = (0..3)
+        .map(|_| {
+            model.apply(&Operation::Attach);
+            core::ptr::from_ref(model.cache(model.threads.len() - 1).arena())
+        })
+        .collect();
+    let oldest = model.malloc.arenas.iter().last().map(core::ptr::from_ref);
+    assert!(arenas.iter().all(|&arena| Some(arena) == oldest), "all three in the one thread arena that is left");
+    model.malloc.set(Param::ArenaMax, 1);
+    model.apply(&Operation::Detach { thread: 1 });
+    model.apply(&Operation::Attach);
+    assert!(core::ptr::eq(model.cache(model.threads.len() - 1).arena(), model.malloc.arenas.main()));
+}
+
+#[test]
+fn more_cores_do_not_mean_more_arenas_than_threads() {
+    let mut model = Model::over(FakeOs::new().with_cores(64), Caching::On);
+    (0..3).for_each(|_| model.apply(&Operation::Attach));
+    assert_eq!(model.malloc.arenas.iter().count(), 4);
+}
+
+/// A thread that fills whole heaps with blocks of 5,000 bytes and frees all but every twelfth: what lies between is purged
+/// once it has lain unused for the window, at one look, though nothing at the ends could be cut off.
+#[test]
+fn memory_between_blocks_in_use_goes_back_after_a_while_and_one_look() {
+    let mut model = Model::over(FakeOs::new(), Caching::Off);
+    (0..240).for_each(|_| model.apply(&Operation::Allocate { bytes: 5_000, arena: 0, zero: false }));
+    let full = model.os().usable_len();
+    let mut pinned = Vec::new();
+    for (at, block) in core::mem::take(&mut model.blocks).into_iter().enumerate() {
+        if at % 12 == 11 {
+            pinned.push(block);
+        } else {
+            model.malloc.free_cached(model.cache(0), block.mem);
+        }
+    }
+    model.blocks = pinned;
+    model.assert_consistent();
+    let dirty = |model: &Model| model.malloc.arenas.iter().map(|cell| cell.lock().dirty_pages()).sum::<usize>();
+    assert!(dirty(&model) * 4096 > full / 2, "all of it stays at first");
+    model.apply(&Operation::Pass { milliseconds: 200 });
+    assert!(dirty(&model) * 4096 > full / 2, "and for a while");
+    model.apply(&Operation::Pass { milliseconds: 700 });
+    let kept = model.malloc.arenas.main().lock().kept_pages(default::DIRTY_PERCENT);
+    assert!(dirty(&model) <= kept, "{} dirty pages are left, {kept} may be", dirty(&model));
+    // The blocks that stayed are whole, and so is what is got again.
+    model.apply(&Operation::Allocate { bytes: 50_000, arena: 0, zero: true });
+    model.assert_returns_everything();
+}
+
+/// A program that frees everything and takes it again within the window loses nothing, however long it goes on.
+#[test]
+fn a_sawtooth_is_not_purged() {
+    let mut model = Model::over(FakeOs::new(), Caching::Off);
+    let pin = Operation::Allocate { bytes: 2_000, arena: 0, zero: false };
+    for _ in 0..20 {
+        (0..100).for_each(|_| model.apply(&Operation::Allocate { bytes: 9_000, arena: 0, zero: false }));
+        model.apply(&pin);
+        let blocks = core::mem::take(&mut model.blocks);
+        model.os().take_log();
+        for block in blocks {
+            if block.bytes == 2_000 {
+                model.blocks.push(block);
+            } else {
+                model.malloc.free_cached(model.cache(0), block.mem);
+            }
+        }
+        model.apply(&Operation::Pass { milliseconds: 90 });
+        assert!(model.os().take_log().iter().all(|&(call, _)| call != Call::Purge));
+    }
+    model.assert_returns_everything();
+}
