@@ -438,6 +438,8 @@ impl Arena {
             next.set_prev_in_use(false);
         }
         if next.head_unchecked().is_fence() {
+            // Behind a free neighbour nobody has looked at it yet, and zeroes would do for a fence: the run would be cut there.
+            check!(next.head().is_some(), NextHeadOverwritten, free.chunk().mem().addr().get());
             return self.insert_before_fence(source, free, next);
         }
         self.insert(free);

@@ -160,6 +160,22 @@ fn nothing_at_a_large_alignment_is_a_block_like_any_other() {
     model.assert_returns_everything();
 }
 
+/// Zeroes in place of the head behind a free chunk used to be taken for the fence at the end of the run when the block
+/// before that chunk was freed: the heap was cut short there, with the blocks behind in it. The fuzz target `corrupt` found it.
+#[test]
+#[should_panic(expected = "the head of the chunk behind the block was overwritten")]
+#[allow(unsafe_code)]
+fn zeroes_behind_a_free_chunk_are_no_fence() {
+    let mut model = Model::over(FakeOs::new(), Caching::Off);
+    model.malloc.source.params.set(Param::Brk, 0);
+    (0..4).for_each(|_| model.apply(&Operation::Allocate { bytes: 9_000, arena: 0, zero: false }));
+    let third = model.blocks[2].mem;
+    model.malloc.free_cached(model.cache(0), model.blocks[1].mem);
+    // SAFETY: the word before a block is its head.
+    unsafe { third.cast::<usize>().sub(1).write(0) };
+    model.malloc.free_cached(model.cache(0), model.blocks[0].mem);
+}
+
 /// A trim used to pass by the break once the arena had gone on in heaps: what was free at its end stayed, 45 pages here.
 #[test]
 fn a_blocked_break_is_left_for_heaps() {

@@ -27,6 +27,10 @@ pub mod block;
 /// Seconds after which a script is taken to run for ever.
 const PATIENCE: u32 = 10;
 
+/// What the kernel says of a fault at an address that is none.
+const SI_KERNEL: i32 = 0x80;
+const UNKNOWN: usize = usize::MAX;
+
 /// How a script ended.
 #[derive(Debug)]
 pub enum End {
@@ -34,8 +38,8 @@ pub enum End {
     Finished,
     /// By an abort, after this on stderr.
     Aborted(String),
-    /// By a fault at this address. 0 stands for one that no processor can have, too.
-    Fault(usize),
+    /// By a fault at this address; `None` for one that no memory can have, which the kernel does not tell.
+    Fault(Option<usize>),
     /// Otherwise: the status as wait(2) tells it, and what was said.
     Other(i32, String),
 }
@@ -82,7 +86,8 @@ fn leave_counters() {
 /// Once only: it returns to what raised the signal, which then ends the process.
 extern "C" fn before_the_end(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: the kernel passes what it knows of the signal; of a signal that is no fault the address means nothing.
-    report().0.store(unsafe { (*info).si_addr() }.addr(), Ordering::Relaxed);
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr().addr()) };
+    report().0.store(if code == SI_KERNEL { UNKNOWN } else { address }, Ordering::Relaxed);
     leave_counters();
 }
 
@@ -142,7 +147,9 @@ pub fn in_child(script: impl FnOnce()) -> End {
     }
     match libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)) {
         Some(libc::SIGABRT) => End::Aborted(said),
-        Some(libc::SIGSEGV | libc::SIGBUS) => End::Fault(fault.load(Ordering::Relaxed)),
+        Some(libc::SIGSEGV | libc::SIGBUS) => {
+            End::Fault(Some(fault.load(Ordering::Relaxed)).filter(|&address| address != UNKNOWN))
+        }
         _ => End::Other(status, said),
     }
 }

@@ -98,12 +98,19 @@ impl Overwritten {
 
     /// Whether a fault at `address` follows from a word: it was the address, a distance from its place, or a masked link,
     /// in which a change of the word is the same change of the address.
-    fn explain(&self, address: usize) -> bool {
+    fn explain(&self, address: Option<usize>) -> bool {
         const NEAR: usize = 4096;
+        // A word may have been overwritten more than once.
+        let mut changes = self.words().flat_map(|[place, old, _]| {
+            self.words().filter(move |&[other, ..]| other == place).map(move |[_, _, new]| [place, old, new])
+        });
+        let Some(address) = address else {
+            return changes.any(|[_, old, new]| new >> 47 != 0 || (old ^ new) >> 47 != 0);
+        };
         // Tops and headers of runs lie beside the blocks.
         let [lowest, highest] = self.heap.each_ref().map(|end| end.load(Ordering::Relaxed));
         let heap = lowest.saturating_sub(1 << 20)..highest.saturating_add(1 << 20);
-        self.words().any(|[place, old, new]| {
+        changes.any(|[place, old, new]| {
             let link = address ^ old ^ new;
             [new, place.wrapping_add(new), place.wrapping_sub(new)].iter().any(|&at| address.abs_diff(at) < NEAR)
                 || !heap.contains(&address) && (heap.contains(&link) || link < NEAR)
