@@ -107,13 +107,14 @@ impl Overwritten {
         let Some(address) = address else {
             return changes.any(|[_, old, new]| new >> 47 != 0 || (old ^ new) >> 47 != 0);
         };
-        // Tops and headers of runs lie beside the blocks.
+        // What a link led to is one of the blocks, or it was the last one and null.
         let [lowest, highest] = self.heap.each_ref().map(|end| end.load(Ordering::Relaxed));
-        let heap = lowest.saturating_sub(1 << 20)..highest.saturating_add(1 << 20);
+        let heap = lowest.saturating_sub(NEAR)..highest.saturating_add(NEAR);
         changes.any(|[place, old, new]| {
             let link = address ^ old ^ new;
             [new, place.wrapping_add(new), place.wrapping_sub(new)].iter().any(|&at| address.abs_diff(at) < NEAR)
-                || !heap.contains(&address) && (heap.contains(&link) || link < NEAR)
+                || heap.contains(&link)
+                || link < NEAR
         })
     }
 }
