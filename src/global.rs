@@ -500,7 +500,7 @@ const IS_HARDENED: bool = cfg!(feature = "hardened");
 
 #[cfg(not(feature = "hardened"))]
 pub(crate) use self::{allocate_plain as allocate, free_plain as free, reallocate_plain as reallocate};
-#[cfg(all(not(test), feature = "hardened", any(feature = "preload", feature = "override")))]
+#[cfg(all(feature = "hardened", any(test, fuzzing, feature = "preload", feature = "override")))]
 pub(crate) use hardened::free;
 #[cfg(feature = "hardened")]
 pub(crate) use hardened::{allocate, reallocate};
