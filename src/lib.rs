@@ -46,6 +46,7 @@
 //! 7  settings  environment  stats  walk  report  builder     guarded (feature `hardened`)
 //! 8  global (the one static, threads, GlobalAlloc)     background (the optional thread)
 //! 9  figures (what Rust may ask)     c_abi (malloc.h)  allocator_api
+//! -  model (the tests' naive heap, with its scripts)  simulator (placement)  fuzzing (what tests/fuzz may reach)
 //! ```
 #![cfg_attr(not(any(test, feature = "std", loom)), no_std)]
 // The unit tests use more of the fake system and of the model than the fuzz targets do.

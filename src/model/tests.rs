@@ -94,12 +94,18 @@ fn full_tour() -> Vec<Operation> {
     script
 }
 
-/// What libFuzzer has found worth keeping, and scripts made by hand.
+/// What libFuzzer has found worth keeping, and scripts made by hand. They are in a package of their own, which is no part of
+/// the published crate.
 #[test]
 fn the_seeds_of_the_fuzz_target_leave_the_heap_whole() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/seeds/faults");
+    let fuzz = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz");
+    if !std::path::Path::new(fuzz).exists() {
+        std::eprintln!("no seeds: this is a packaged crate");
+        return;
+    }
+    let folder = std::format!("{fuzz}/seeds/faults");
     let mut count = 0;
-    for entry in std::fs::read_dir(folder).expect("the folder of the seeds") {
+    for entry in std::fs::read_dir(&folder).expect("the folder of the seeds") {
         let path = entry.expect("an entry of it").path();
         std::eprintln!("{}", path.display());
         script::replay(&std::fs::read(path).expect("a seed"));

@@ -465,6 +465,18 @@ static void into_cached_own_freed(long len, long bytes) { row(len); give(b); ove
 static void into_free(long len, long bytes) { row(len); give(b); malloc_trim(0); overflow(a, 0x41, bytes); }
 static void into_free_own_freed(long len, long bytes) { row(len); give(b); malloc_trim(0); overflow(a, 0x41, bytes); give(a); }
 static void into_free_behind_freed(long len, long bytes) { row(len); give(b); malloc_trim(0); overflow(a, 0x41, bytes); give(c); malloc_trim(0); }
+// Zeroes behind a free chunk are no fence at the end of the run, when the block before that chunk is freed.
+static void zero_behind_free(long len) { row(len); give(b); malloc_trim(0); *word(c, -1) = 0; give(a); malloc_trim(0); }
+static void zero_behind_long_free(void) {
+    // So much is free in a thread's heap that its end would be cut off, from the zeroes on.
+    byte *p[9];
+    for (size_t i = 0; i < LEN(p); i++) p[i] = take(used = 100 * K);
+    for (size_t i = 0; i + 1 < LEN(p); i++) if (behind(p[i]) != p[i + 1]) failed(__LINE__, "no blocks side by side");
+    for (size_t i = 1; i < 6; i++) give(p[i]);
+    *word(p[6], -1) = 0;
+    give(p[0]);
+}
+static void zero_behind_free_of_a_thread(long len) { (void)len; in_a_thread(zero_behind_long_free); }
 static void into_top(long len, long bytes) { row(len); malloc_trim(K); overflow(d, 0x41, bytes); }
 static void into_top_own_freed(long len, long bytes) { row(len); malloc_trim(K); overflow(d, 0x41, bytes); give(d); }
 static void by_a_lot(long len) { row(len); overflow(a, 0x41, 3 * len); give(a); give(b); give(c); }
