@@ -5,69 +5,44 @@
 //! has a lock and a stack of its own. The magazines are linked through their own first blocks, so that the depot needs no
 //! memory however much it holds.
 //!
-//! What it holds is bounded, because blocks that wait here cannot be joined with their neighbours, and where sizes drift
-//! that is dear: with a bound of a sixteenth of the heap the key-value scenario (96 MiB live) peaked at 2.72 times the
-//! live bytes, with 1 MiB at 1.99. But a program that builds and drops one generation of small blocks after another wants
-//! all of them kept. So all classes share 1 MiB, and each may *earn* more: a magazine that was sent to the arenas because
-//! the depot was full, and then missed, earns its class room for one more. What is kept and not asked for earns nothing,
-//! and when the depot is emptied every class loses half of what it had earned:
+//! What waits here cannot be joined with its neighbours, and where sizes drift that is dear: a depot that keeps what is of no
+//! use any more takes the key-value scenario (96 MiB live) from 1.94 times the live bytes to 2.58, as one of 8 MiB did. But a
+//! program that builds and drops one generation of small blocks after another wants all of it kept. What tells them apart
+//! is the low-water mark of a class: what lay under it since the last look, nobody has asked for. That leaves
 //!
 //! ```text
-//!   put, full            --> to the arenas, and noted as sent away
-//!   take, nothing there  --> a magazine that was sent away would have served: room for one more
-//!   emptied              --> half of the room
+//!   when an arena would grow for a small request   --> all of it, into the arenas, before it does
+//!   with each tick of the purge clock              --> half of it
 //! ```
 //!
-//! What nobody asks for leaves with the clock that purges, half of it a tick. A magazine that does not fit goes to the
-//! arenas. A depot lock and an arena's are never held together.
+//! so that an arena that grows again and again looks over short times, in which nearly everything is of no use, and one that
+//! need not grow keeps what comes and goes. A magazine that does not fit into the bound goes to the arenas. A depot lock and
+//! an arena's are never held together.
 
 use crate::class::{CLASSES, Class};
 use crate::magazine::{Magazine, Stack};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// What all classes share, in bytes.
-pub(crate) const SHARED: usize = 1 << 20;
-/// What the depot may hold at most, with all that was earned, in bytes.
-const MOST: usize = 16 << 20;
-/// Blocks of a class that are missed in a row when one generation is followed by another, and hardly ever where blocks are
-/// replaced at random.
-const GENERATION: usize = 1024;
-/// Half of what was sent away is forgotten when the depot has been offered as many bytes since: it has been of use
-/// elsewhere.
-const FORGOTTEN: usize = 2 * MOST;
+/// What it holds at most, in bytes.
+const MOST: usize = 8 << 20;
+/// What it may hold and nobody look after it: only the purge clock drains a depot that nobody uses, in bytes.
+pub(crate) const UNWATCHED: usize = 1 << 20;
 
 /// The magazines of one class.
 #[derive(Debug)]
 struct Store {
     stack: Stack,
-    /// Bytes of its blocks, and those that it may hold when what is shared is used up.
+    /// Bytes of its blocks.
     bytes: usize,
-    earned: usize,
-    /// Magazines that were sent to the arenas and have not been missed yet.
-    sent_away: usize,
-    /// The fewest bytes since the last look of the purge clock: what nobody asked for since.
+    /// The fewest bytes since the last look: what nobody asked for since.
     lowest: usize,
-    /// What the depot had been offered in all when these were last looked through.
-    since: usize,
-    /// Blocks missed in a row, no magazine coming in between.
-    missed: usize,
 }
 
 impl Store {
     #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
-    const EMPTY: Self = Self { stack: Stack::EMPTY, bytes: 0, earned: 0, lowest: 0, sent_away: 0, since: 0, missed: 0 };
+    const EMPTY: Self = Self { stack: Stack::EMPTY, bytes: 0, lowest: 0 };
 
-    fn forget(&mut self, offered: usize) {
-        let times = offered.wrapping_sub(self.since) / FORGOTTEN;
-        if times > 0 {
-            self.sent_away = self.sent_away.checked_shr(times as u32).unwrap_or(0);
-            self.since = offered;
-        }
-    }
-}
-
-impl Store {
     /// Bytes that nobody has asked for since the last call.
     fn unused(&mut self) -> usize {
         core::mem::replace(&mut self.lowest, self.bytes)
@@ -80,8 +55,6 @@ pub(crate) struct Depot {
     stores: [Mutex<Store>; CLASSES],
     /// Bytes of all blocks here. Relaxed: a bound that may be missed by a magazine or two.
     bytes: AtomicUsize,
-    /// Bytes that it has ever been offered: its clock.
-    offered: AtomicUsize,
 }
 
 fn bytes_of(class: Class, magazine: &Magazine) -> usize {
@@ -91,7 +64,7 @@ fn bytes_of(class: Class, magazine: &Magazine) -> usize {
 impl Depot {
     pub(crate) const fn new() -> Self {
         let stores = [const { <Mutex<Store>>::new(Store::EMPTY) }; CLASSES];
-        Self { stores, bytes: AtomicUsize::new(0), offered: AtomicUsize::new(0) }
+        Self { stores, bytes: AtomicUsize::new(0) }
     }
 
     /// Bytes of all blocks here.
@@ -102,16 +75,10 @@ impl Depot {
     /// Keeps a magazine, or hands it back when there is no room for it.
     pub(crate) fn put(&self, class: Class, magazine: Magazine) -> Option<Magazine> {
         let bytes = bytes_of(class, &magazine);
-        let all = self.bytes() + bytes;
-        let offered = self.offered.fetch_add(bytes, Ordering::Relaxed);
-        let mut store = self.stores[class.index()].lock();
-        store.missed = 0;
-        let has_room = all <= SHARED || all <= MOST && store.bytes + bytes <= store.earned;
-        if !has_room {
-            store.forget(offered);
-            store.sent_away += 1;
+        if self.bytes() + bytes > MOST {
             return Some(magazine);
         }
+        let mut store = self.stores[class.index()].lock();
         store.bytes += bytes;
         store.stack.push(magazine);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -120,29 +87,7 @@ impl Depot {
 
     /// Takes the magazine of `class` that was put here last.
     pub(crate) fn take(&self, class: Class) -> Option<Magazine> {
-        let mut store = self.stores[class.index()].lock();
-        let magazine = self.take_from(&mut store, class);
-        if magazine.is_none() && store.sent_away > 0 {
-            self.note_missed(&mut store, class);
-        }
-        magazine
-    }
-
-    /// A magazine is missed that was sent away.
-    fn note_missed(&self, store: &mut Store, class: Class) {
-        store.forget(self.offered.load(Ordering::Relaxed));
-        if store.sent_away == 0 {
-            return;
-        }
-        store.sent_away -= 1;
-        let missed = store.missed + class.magazine();
-        let earned = match missed {
-            ..GENERATION => 0,
-            _ if store.missed < GENERATION => missed,
-            _ => class.magazine(),
-        };
-        store.missed = missed;
-        store.earned = (store.earned + earned * class.chunk().get()).min(MOST);
+        self.take_from(&mut self.stores[class.index()].lock(), class)
     }
 
     fn take_from(&self, store: &mut Store, class: Class) -> Option<Magazine> {
@@ -154,35 +99,32 @@ impl Depot {
         Some(magazine)
     }
 
-    /// Calls `each` with every magazine, none of which is here any more then. What was earned is halved.
-    pub(crate) fn drain(&self, mut each: impl FnMut(Class, Magazine)) {
+    /// Calls `each` with every magazine, none of which is here any more then.
+    pub(crate) fn drain(&self, each: impl FnMut(Class, Magazine)) {
+        self.drain_some(|store| store.bytes, each);
+    }
+
+    /// An arena would have to grow: what nobody has asked for since the last look goes, magazine by magazine, to `each`.
+    /// Returns how many bytes went.
+    pub(crate) fn drain_unused(&self, each: impl FnMut(Class, Magazine)) -> usize {
+        self.drain_some(Store::unused, each)
+    }
+
+    /// The purge clock ticks: as [`drain_unused`](Self::drain_unused), but only half of it goes.
+    pub(crate) fn drain_half_unused(&self, each: impl FnMut(Class, Magazine)) -> usize {
+        self.drain_some(|store| store.unused().div_ceil(2), each)
+    }
+
+    /// Takes magazines of each class until `how_much` bytes of it are gone.
+    fn drain_some(&self, how_much: impl Fn(&mut Store) -> usize, mut each: impl FnMut(Class, Magazine)) -> usize {
+        let mut drained = 0;
         for class in Class::all() {
             let store = &self.stores[class.index()];
-            let mut left = {
-                let mut store = store.lock();
-                store.earned /= 2;
-                store.sent_away = 0;
-                store.bytes
-            };
+            let mut left = how_much(&mut store.lock());
             // One at a time, so that the child of a fork in another thread finds the others here. What is put meanwhile
             // stays.
             while left > 0 {
                 let magazine = self.take_from(&mut store.lock(), class);
-                let Some(magazine) = magazine else { break };
-                left = left.saturating_sub(bytes_of(class, &magazine));
-                each(class, magazine);
-            }
-        }
-    }
-
-    /// The purge clock ticks: of what nobody has asked for since the last tick half goes, magazine by magazine, to `each`.
-    /// Returns how many bytes went.
-    pub(crate) fn drain_unused(&self, mut each: impl FnMut(Class, Magazine)) -> usize {
-        let mut drained = 0;
-        for class in Class::all() {
-            let mut left = self.stores[class.index()].lock().unused().div_ceil(2);
-            while left > 0 {
-                let magazine = self.take_from(&mut self.stores[class.index()].lock(), class);
                 let Some(magazine) = magazine else { break };
                 let bytes = bytes_of(class, &magazine);
                 left = left.saturating_sub(bytes);
@@ -247,14 +189,26 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_that_was_sent_away_and_missed_is_kept_the_next_time() {
+    fn it_holds_no_more_than_it_may() {
         let depot = Depot::new();
-        let shared = SHARED / (class().chunk().get() * class().magazine());
-        assert_eq!(put(&depot, 3 * shared), shared, "no more than is shared");
-        assert_eq!(take(&depot, 3 * shared), shared);
-        assert_eq!(put(&depot, 3 * shared), 2 * shared, "what was missed, and not once more what is shared");
-        assert_eq!(take(&depot, 3 * shared), 2 * shared);
-        assert_eq!(put(&depot, 3 * shared), 3 * shared);
+        let fits = MOST / (class().chunk().get() * class().magazine());
+        assert_eq!(put(&depot, fits + 10), fits);
+        assert_eq!(take(&depot, fits + 10), fits);
+        assert_eq!(depot.bytes(), 0);
+    }
+
+    #[test]
+    fn when_an_arena_would_grow_what_comes_and_goes_stays_and_the_rest_leaves() {
+        let depot = Depot::new();
+        assert_eq!(put(&depot, 10), 10);
+        let mut drained = 0;
+        depot.drain_unused(|_, _| drained += 1);
+        assert_eq!(drained, 0, "it has just come");
+        assert_eq!((take(&depot, 4), put(&depot, 4)), (4, 4));
+        depot.drain_unused(|_, _| drained += 1);
+        assert_eq!(drained, 6, "four were asked for");
+        depot.drain_unused(|_, _| drained += 1);
+        assert_eq!(drained, 10, "and then none");
     }
 
     #[test]
@@ -263,7 +217,7 @@ mod tests {
         assert_eq!(put(&depot, 8), 8);
         let mut left = 8;
         let mut tick = |depot: &Depot| {
-            depot.drain_unused(|_, _| left -= 1);
+            depot.drain_half_unused(|_, _| left -= 1);
             left
         };
         assert_eq!(tick(&depot), 8, "it has just come");
@@ -273,29 +227,8 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(take(&depot, 8), 8);
             assert_eq!(put(&depot, 8), 8);
-            depot.drain_unused(|_, _| drained += 1);
+            depot.drain_half_unused(|_, _| drained += 1);
         }
         assert_eq!(drained, 0, "all of it was asked for in each tick");
-    }
-
-    #[test]
-    fn what_is_kept_and_not_asked_for_earns_nothing() {
-        let depot = Depot::new();
-        let shared = put(&depot, 1000);
-        assert!(shared < 1000);
-        assert_eq!(take(&depot, 1), 1);
-        assert_eq!(put(&depot, 1000), 1);
-    }
-
-    #[test]
-    fn room_is_halved_when_the_depot_is_emptied() {
-        let depot = Depot::new();
-        let shared = put(&depot, 1000);
-        assert_eq!(take(&depot, 5 * shared), shared);
-        assert_eq!(put(&depot, 1000), 4 * shared);
-        let mut drained = 0;
-        depot.drain(|_, magazine| drained += usize::from(!magazine.is_empty()));
-        assert_eq!((drained, depot.bytes(), depot.count()), (4 * shared, 0, 0));
-        assert_eq!(put(&depot, 1000), 2 * shared);
     }
 }

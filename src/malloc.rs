@@ -28,6 +28,7 @@ use core::ptr::NonNull;
 use crate::arena::{Arena, ArenaFigures, Block};
 use crate::arenas::{ArenaCell, Arenas};
 use crate::chunk::{ChunkPtr, MEM_OFFSET, Owner};
+use crate::class::Class;
 use crate::depot::Depot;
 use crate::fatal::{Misuse, check, fatal};
 use crate::heap::{HeapPtr, HeapTable};
@@ -40,7 +41,7 @@ use crate::source::Source;
 use crate::tcache::Caches;
 use purge::Clock;
 
-/// Bytes in the depot for which it is emptied before an arena grows.
+/// Bytes in the depot for which it is looked through before an arena grows.
 const WORTH_EMPTYING: usize = 128 << 10;
 
 /// Free bytes of an arena from which other arenas' threads help themselves before their own grows.
@@ -109,8 +110,7 @@ impl<O: Os> Malloc<O> {
         }
         let present = home.lock().allocate_present(size);
         let block = present.or_else(|| {
-            self.empty_depot_before_growth();
-            self.take_from_others(home, |arena| arena.allocate_present(size))
+            self.spare_growth(home, size, |arena| arena.allocate_present(size))
                 .or_else(|| home.lock().allocate(&self.source, size))
         });
         match block {
@@ -119,17 +119,29 @@ impl<O: Os> Malloc<O> {
         }
     }
 
-    /// An arena is about to ask the system for more: first what waits in the depot is given a chance to become a chunk
-    /// that is large enough.
+    /// The arena `home` is about to ask the system for more, for a chunk of `size`. First those that have much free memory are
+    /// asked, as far as nobody is busy there: so what threads that are gone have left is used up. Then what waits in the depot
+    /// and is of no use there gets a chance to become a chunk that is large enough. Small blocks hardly ever become a large
+    /// one: for that the depot is left as it is.
     #[cold]
-    fn empty_depot_before_growth(&self) {
-        if self.depot.bytes() >= WORTH_EMPTYING {
-            self.empty_depot();
+    fn spare_growth<T>(
+        &self,
+        home: &ArenaCell,
+        size: ChunkSize,
+        mut take: impl FnMut(&mut Arena) -> Option<T>,
+    ) -> Option<T> {
+        let taken = self.take_from_others(home, &mut take);
+        if taken.is_some() || Class::of_request(size.usable()).is_none() || self.depot.bytes() < WORTH_EMPTYING {
+            return taken;
         }
+        if self.depot.drain_unused(|_, magazine| self.flush(magazine)) == 0 {
+            return None;
+        }
+        let taken = take(&mut home.lock());
+        taken.or_else(|| self.take_from_others(home, take))
     }
 
-    /// An arena is about to ask the system for more: first those that have much free memory are asked, as far as nobody is
-    /// busy there. So what threads that are gone have left is used up before there is more.
+    /// What `take` gets from one of the arenas but `home`.
     fn take_from_others<T>(&self, home: &ArenaCell, mut take: impl FnMut(&mut Arena) -> Option<T>) -> Option<T> {
         let others = self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home));
         others

@@ -193,8 +193,8 @@ impl<O: Os> Malloc<O> {
         let mut first = arena.allocate_batch(class.chunk(), count, &mut more);
         if first.is_none() {
             drop(arena);
-            self.empty_depot_before_growth();
-            first = self.take_from_others(home, |arena| arena.allocate_batch(class.chunk(), count, &mut more));
+            first =
+                self.spare_growth(home, class.chunk(), |arena| arena.allocate_batch(class.chunk(), count, &mut more));
             if first.is_none() {
                 first = home.lock().allocate_batch_growing(&self.source, class.chunk(), count, &mut more);
             }
@@ -275,8 +275,7 @@ impl<O: Os> Malloc<O> {
         }
         if let Some(magazine) = self.depot.put(class, magazine) {
             self.flush(magazine);
-        } else if self.depot.bytes() > depot::SHARED {
-            // It has got more than it may keep unused.
+        } else if self.depot.bytes() > depot::UNWATCHED {
             self.watch();
         }
     }
@@ -346,10 +345,6 @@ impl<O: Os> Malloc<O> {
             self.flush_all(unsafe { idle.cache() });
             idle.release();
         }
-        self.empty_depot();
-    }
-
-    pub(super) fn empty_depot(&self) {
         self.depot.drain(|_, magazine| self.flush(magazine));
     }
 
