@@ -26,6 +26,8 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// What it holds at most, in bytes.
 const MOST: usize = 8 << 20;
+/// And of blocks that are not small: each is worth many small ones, and may have many pages to itself.
+const MOST_MEDIUM: usize = 1 << 20;
 /// What it may hold and nobody look after it: only the purge clock drains a depot that nobody uses, in bytes.
 pub(crate) const UNWATCHED: usize = 1 << 20;
 
@@ -55,6 +57,8 @@ pub(crate) struct Depot {
     stores: [Mutex<Store>; CLASSES],
     /// Bytes of all blocks here. Relaxed: a bound that may be missed by a magazine or two.
     bytes: AtomicUsize,
+    /// Of these, what is not small.
+    medium_bytes: AtomicUsize,
 }
 
 fn bytes_of(class: Class, magazine: &Magazine) -> usize {
@@ -64,7 +68,7 @@ fn bytes_of(class: Class, magazine: &Magazine) -> usize {
 impl Depot {
     pub(crate) const fn new() -> Self {
         let stores = [const { <Mutex<Store>>::new(Store::EMPTY) }; CLASSES];
-        Self { stores, bytes: AtomicUsize::new(0) }
+        Self { stores, bytes: AtomicUsize::new(0), medium_bytes: AtomicUsize::new(0) }
     }
 
     /// Bytes of all blocks here.
@@ -78,10 +82,16 @@ impl Depot {
         if self.bytes() + bytes > MOST {
             return Some(magazine);
         }
+        if !class.is_small() && self.medium_bytes.load(Ordering::Relaxed) + bytes > MOST_MEDIUM {
+            return Some(magazine);
+        }
         let mut store = self.stores[class.index()].lock();
         store.bytes += bytes;
         store.stack.push(magazine);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if !class.is_small() {
+            self.medium_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
         None
     }
 
@@ -96,6 +106,9 @@ impl Depot {
         store.bytes -= bytes;
         store.lowest = store.lowest.min(store.bytes);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if !class.is_small() {
+            self.medium_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
         Some(magazine)
     }
 
@@ -172,9 +185,14 @@ mod tests {
 
     /// A full magazine of blocks that live for ever.
     fn full() -> Magazine {
+        full_of(class())
+    }
+
+    fn full_of(class: Class) -> Magazine {
         let mut magazine = Magazine::EMPTY;
-        let blocks: &'static mut [[u128; 8]] = Box::leak(std::vec![[0u128; 8]; class().magazine()].into_boxed_slice());
-        blocks.iter_mut().for_each(|block| magazine.push(NonNull::from(block).cast()));
+        let words = class.chunk().get() / size_of::<u128>();
+        let blocks: &'static mut [u128] = Box::leak(std::vec![0u128; words * class.magazine()].into_boxed_slice());
+        blocks.chunks_mut(words).for_each(|block| magazine.push(NonNull::from(&mut block[0]).cast()));
         magazine
     }
 
@@ -195,6 +213,16 @@ mod tests {
         assert_eq!(put(&depot, fits + 10), fits);
         assert_eq!(take(&depot, fits + 10), fits);
         assert_eq!(depot.bytes(), 0);
+    }
+
+    #[test]
+    fn of_blocks_that_are_not_small_it_holds_less() {
+        let depot = Depot::new();
+        let medium = Class::of_request(2000).expect("a request with a class");
+        let fits = MOST_MEDIUM / (medium.chunk().get() * medium.magazine());
+        let stay = (0..fits + 10).filter(|_| depot.put(medium, full_of(medium)).is_none()).count();
+        assert_eq!(stay, fits);
+        assert_eq!(put(&depot, 1), 1, "there is room for small ones");
     }
 
     #[test]
