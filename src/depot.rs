@@ -37,6 +37,9 @@ const GENERATION: usize = 1024;
 /// elsewhere.
 const FORGOTTEN: usize = 2 * MOST;
 
+/// A class each. The models have two, which all that they do is about.
+const STORES: usize = if cfg!(loom) { 2 } else { CLASSES };
+
 /// The magazines of one class.
 #[derive(Debug)]
 struct Store {
@@ -77,7 +80,7 @@ impl Store {
 /// The magazines of every class.
 #[derive(Debug)]
 pub(crate) struct Depot {
-    stores: [Mutex<Store>; CLASSES],
+    stores: [Mutex<Store>; STORES],
     /// Bytes of all blocks here. Relaxed: a bound that may be missed by a magazine or two.
     bytes: AtomicUsize,
     /// Bytes that it has ever been offered: its clock.
@@ -89,8 +92,15 @@ fn bytes_of(class: Class, magazine: &Magazine) -> usize {
 }
 
 impl Depot {
+    #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
-        let stores = [const { <Mutex<Store>>::new(Store::EMPTY) }; CLASSES];
+        let stores = [const { <Mutex<Store>>::new(Store::EMPTY) }; STORES];
+        Self { stores, bytes: AtomicUsize::new(0), offered: AtomicUsize::new(0) }
+    }
+
+    #[cfg(loom)]
+    fn new() -> Self {
+        let stores = core::array::from_fn(|_| Mutex::new(Store::EMPTY));
         Self { stores, bytes: AtomicUsize::new(0), offered: AtomicUsize::new(0) }
     }
 
@@ -156,8 +166,7 @@ impl Depot {
 
     /// Calls `each` with every magazine, none of which is here any more then. What was earned is halved.
     pub(crate) fn drain(&self, mut each: impl FnMut(Class, Magazine)) {
-        for class in Class::all() {
-            let store = &self.stores[class.index()];
+        for (class, store) in Class::all().zip(&self.stores) {
             let mut left = {
                 let mut store = store.lock();
                 store.earned /= 2;
@@ -179,10 +188,10 @@ impl Depot {
     /// Returns how many bytes went.
     pub(crate) fn drain_unused(&self, mut each: impl FnMut(Class, Magazine)) -> usize {
         let mut drained = 0;
-        for class in Class::all() {
-            let mut left = self.stores[class.index()].lock().unused().div_ceil(2);
+        for (class, store) in Class::all().zip(&self.stores) {
+            let mut left = store.lock().unused().div_ceil(2);
             while left > 0 {
-                let magazine = self.take_from(&mut self.stores[class.index()].lock(), class);
+                let magazine = self.take_from(&mut store.lock(), class);
                 let Some(magazine) = magazine else { break };
                 let bytes = bytes_of(class, &magazine);
                 left = left.saturating_sub(bytes);
@@ -218,7 +227,7 @@ impl Depot {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use core::ptr::NonNull;
@@ -297,5 +306,122 @@ mod tests {
         depot.drain(|_, magazine| drained += usize::from(!magazine.is_empty()));
         assert_eq!((drained, depot.bytes(), depot.count()), (4 * shared, 0, 0));
         assert_eq!(put(&depot, 1000), 2 * shared);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::sync::{self, models::model};
+    use core::ptr::NonNull;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+
+    /// A depot, and a cell for each block, which whoever has the block writes to: loom reports two who have it.
+    struct Shared {
+        depot: Depot,
+        blocks: Box<[([u128; 2], UnsafeCell<u32>)]>,
+    }
+
+    // SAFETY: a block and its cell are reached by whoever has its magazine.
+    #[allow(unsafe_code)]
+    unsafe impl Sync for Shared {}
+    // SAFETY: as above.
+    #[allow(unsafe_code)]
+    unsafe impl Send for Shared {}
+
+    fn class(index: usize) -> Class {
+        Class::all().nth(index).expect("an index of a class")
+    }
+
+    impl Shared {
+        fn new(blocks: usize) -> Arc<Self> {
+            let blocks = (0..blocks).map(|_| ([0; 2], UnsafeCell::new(0))).collect();
+            Arc::new(Self { depot: Depot::new(), blocks })
+        }
+
+        /// A magazine of these blocks, which nobody has.
+        fn magazine(&self, indices: core::ops::Range<usize>) -> Magazine {
+            let mut magazine = Magazine::EMPTY;
+            for block in &self.blocks[indices] {
+                magazine.push(NonNull::from(&block.0).cast());
+            }
+            magazine
+        }
+
+        /// Writes to every block of a magazine, which is put together again. How many there are.
+        fn use_blocks(&self, magazine: &mut Magazine) -> usize {
+            let mems: Vec<_> = core::iter::from_fn(|| magazine.pop()).collect();
+            for mem in mems.iter().rev() {
+                let block = self.blocks.iter().find(|block| (&raw const block.0).addr() == mem.addr().get());
+                let (_, cell) = block.expect("a block of these");
+                #[allow(unsafe_code)]
+                // SAFETY: whoever has the magazine has the block.
+                cell.with_mut(|times| unsafe { *times += 1 });
+                magazine.push(*mem);
+            }
+            mems.len()
+        }
+
+        /// What every look at it under all locks must find.
+        fn assert_whole(&self) {
+            let bytes: usize = Class::all()
+                .zip(&self.depot.stores)
+                .map(|(class, store)| {
+                    let mut store = store.lock();
+                    let blocks = store.stack.count();
+                    assert_eq!(store.bytes, blocks * class.chunk().get());
+                    store.bytes
+                })
+                .sum();
+            assert_eq!(self.depot.bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_magazine_has_one_owner_and_none_is_lost() {
+        model(|| {
+            let shared = Shared::new(4);
+            assert!(shared.depot.put(class(0), shared.magazine(0..1)).is_none());
+            let other = shared.clone();
+            let thread = loom::thread::spawn(move || {
+                let mut taken = other.depot.take(class(0));
+                let had = taken.as_mut().map_or(0, |magazine| other.use_blocks(magazine));
+                assert!(other.depot.put(class(0), other.magazine(1..3)).is_none());
+                (had, taken)
+            });
+            assert!(shared.depot.put(class(1), shared.magazine(3..4)).is_none());
+            let mut drained = 0;
+            shared.depot.drain(|_, mut magazine| drained += shared.use_blocks(&mut magazine));
+            let (had, _) = thread.join().expect("no panic");
+            assert_eq!(drained + had + shared.depot.count(), 4);
+            shared.assert_whole();
+        });
+    }
+
+    /// The child's copy is what the forking thread sees while it has all locks.
+    #[test]
+    fn a_fork_finds_every_store_whole() {
+        model(|| {
+            let shared = Shared::new(3);
+            assert!(shared.depot.put(class(0), shared.magazine(0..1)).is_none());
+            let other = shared.clone();
+            let thread = loom::thread::spawn(move || {
+                let taken = other.depot.take(class(0));
+                assert!(other.depot.put(class(1), other.magazine(1..3)).is_none());
+                taken.map(|mut magazine| other.use_blocks(&mut magazine))
+            });
+            shared.depot.begin_fork();
+            sync::begin_fork();
+            shared.assert_whole();
+            // A handler of another library allocates.
+            let taken = shared.depot.take(class(0)).map(|mut magazine| shared.use_blocks(&mut magazine));
+            sync::end_fork();
+            shared.depot.end_fork();
+            let had = thread.join().expect("no panic");
+            assert_eq!([had, taken].into_iter().flatten().sum::<usize>(), 1);
+            assert_eq!(shared.depot.count(), 2);
+            shared.assert_whole();
+        });
     }
 }

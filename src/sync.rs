@@ -100,6 +100,13 @@ impl FutexWord {
         is_mine
     }
 
+    #[cfg(loom)]
+    fn lock(&self, owner: &ForkOwner, me: usize) {
+        if !self.try_lock_free() {
+            self.lock_contended(owner, me);
+        }
+    }
+
     #[cold]
     fn lock_contended(&self, owner: &ForkOwner, me: usize) {
         for _ in 0..SPINS {
@@ -303,6 +310,111 @@ mod lock {
     }
 }
 
+#[cfg(loom)]
+pub(crate) use lock::Mutex;
+#[cfg(all(test, loom))]
+pub(crate) use lock::{begin_fork, end_fork};
+
+#[cfg(loom)]
+mod lock {
+    //! The same for the models: the word, and around the contents a cell that reports two who are there at once.
+
+    use super::{ForkOwner, FutexWord};
+    use core::ops::{Deref, DerefMut};
+    use loom::cell::{MutPtr, UnsafeCell};
+
+    loom::lazy_static! {
+        static ref FORK_OWNER: ForkOwner = ForkOwner::new();
+    }
+
+    loom::thread_local! {
+        static ME: Box<u8> = Box::new(0);
+    }
+
+    /// The address of something that every thread has one of.
+    fn thread_pointer() -> usize {
+        ME.with(|me| core::ptr::from_ref(&**me).addr())
+    }
+
+    /// A mutual exclusion lock around `T`.
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T> {
+        word: FutexWord,
+        contents: UnsafeCell<T>,
+    }
+
+    // SAFETY: the contents are reached under the lock only; the cell reports anything else.
+    unsafe impl<T: Send> Sync for Mutex<T> {}
+
+    /// Proof that a [`Mutex`] is held.
+    #[derive(Debug)]
+    pub(crate) struct Guard<'a, T> {
+        word: &'a FutexWord,
+        /// `None` only while the guard is dropped: the cell has to know that nobody is there before the lock is free.
+        contents: Option<MutPtr<T>>,
+    }
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(contents: T) -> Self {
+            Self { word: FutexWord::new(), contents: UnsafeCell::new(contents) }
+        }
+
+        pub(crate) fn lock(&self) -> Guard<'_, T> {
+            self.word.lock(&FORK_OWNER, thread_pointer());
+            Guard { word: &self.word, contents: Some(self.contents.get_mut()) }
+        }
+
+        /// The lock without its contents.
+        pub(crate) unsafe fn raw(&self) -> &Self {
+            self
+        }
+
+        pub(crate) fn lock_for_fork(&self) {
+            self.word.lock(&FORK_OWNER, thread_pointer());
+            self.word.mark_for_fork();
+        }
+
+        pub(crate) fn release_after_fork(&self) {
+            self.word.release_after_fork();
+        }
+    }
+
+    impl<T> Deref for Guard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            // SAFETY: the lock is held.
+            unsafe { self.contents.as_ref().expect("not dropped").deref() }
+        }
+    }
+
+    impl<T> DerefMut for Guard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            // SAFETY: the lock is held.
+            unsafe { self.contents.as_ref().expect("not dropped").deref() }
+        }
+    }
+
+    impl<T> Drop for Guard<'_, T> {
+        fn drop(&mut self) {
+            self.contents = None;
+            self.word.unlock();
+        }
+    }
+
+    /// From here on the calling thread may enter locks that it holds for the fork.
+    #[cfg(test)]
+    pub(crate) fn begin_fork() {
+        FORK_OWNER.set(thread_pointer());
+    }
+
+    /// Ends what [`begin_fork`] began, before the locks are released.
+    #[cfg(test)]
+    pub(crate) fn end_fork() {
+        FORK_OWNER.set(0);
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::lock::RawFutex;
@@ -358,7 +470,7 @@ mod tests {
 }
 
 #[cfg(all(test, loom))]
-mod models {
+pub(crate) mod models {
     use super::*;
     use loom::cell::UnsafeCell;
     use loom::sync::Arc;
@@ -374,14 +486,8 @@ mod models {
             Arc::new(Self { word: FutexWord::new(), owner: ForkOwner::new(), value: UnsafeCell::new(0) })
         }
 
-        fn lock(&self, me: usize) {
-            if !self.word.try_lock_free() {
-                self.word.lock_contended(&self.owner, me);
-            }
-        }
-
         fn add_one(&self, me: usize) {
-            self.lock(me);
+            self.word.lock(&self.owner, me);
             // SAFETY: the lock is held; loom's cell reports any access that is not exclusive.
             self.value.with_mut(|value| unsafe { *value += 1 });
             self.word.unlock();
@@ -394,7 +500,7 @@ mod models {
     }
 
     /// At most 3 preemptions, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
-    fn model(body: impl Fn() + Sync + Send + 'static) {
+    pub(crate) fn model(body: impl Fn() + Sync + Send + 'static) {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound.get_or_insert(3);
         builder.max_branches = 100_000;
@@ -422,7 +528,7 @@ mod models {
             let guarded = Guarded::new();
             let other = guarded.clone();
             let thread = loom::thread::spawn(move || other.add_one(2));
-            guarded.lock(1);
+            guarded.word.lock(&guarded.owner, 1);
             guarded.word.mark_for_fork();
             guarded.owner.set(1);
             // A handler of another library allocates, twice, while the fork is being prepared.
