@@ -279,20 +279,23 @@ unsafe extern "C" fn after_fork_in_parent() {
     }
 }
 
+/// Without other threads nobody was left behind, and this one may be in the middle of a request: with a lock, or with a
+/// cache that is not in its slot yet.
 unsafe extern "C" fn after_fork_in_child() {
-    let own = match Slot::get() {
-        Slot::Live(cache) => Some(cache),
-        _ => None,
-    };
-    // SAFETY: this thread's cache; only its arena is read.
-    MALLOC.arenas.forget_threads(own.map(|cache| unsafe { cache.cache() }.arena()));
-    MALLOC.caches.orphan_all_but(own);
-    background::forget_in_child();
     let had_other_threads = HOLDS_LOCKS.load(Ordering::Relaxed);
+    if had_other_threads {
+        let own = match Slot::get() {
+            Slot::Live(cache) => Some(cache),
+            _ => None,
+        };
+        // SAFETY: this thread's cache; only its arena is read.
+        MALLOC.arenas.forget_threads(own.map(|cache| unsafe { cache.cache() }.arena()));
+        MALLOC.caches.orphan_all_but(own);
+    }
+    background::forget_in_child();
     // SAFETY: the same in the child, whose only thread this is.
     unsafe { after_fork_in_parent() };
     if had_other_threads {
-        // Without others nobody else was at it, and this thread may be in the middle of a request, with a lock.
         MALLOC.recover_purges();
     }
 }
