@@ -593,26 +593,36 @@ static void links_of_two(long len, long index) {
     malloc_trim(0);
     *word(opaque(p[3]), index) = (uintptr_t)p[5] + 32;
 }
+// What a later look at the same chunks would tell as well shall not be taken for what was told at once.
+static void end_here(void) {
+    say("went on\n");
+    _exit(0);
+}
 static void self_linked(long len) {
     // A chunk that is not the first of its list says that it is alone.
     void *p[9];
     row(len);
     for (int i = 0; i < 9; i++) p[i] = take(len);
     for (int i = 1; i < 9; i += 2) give(p[i]);
+    malloc_trim(0);
     give(b);
     malloc_trim(0);
     *word(opaque(b), 0) = *word(opaque(b), 1) = (uintptr_t)b - 16;
     give(a);
     malloc_trim(0);
+    end_here();
 }
 static void prev_of_first(long len) {
     // The only chunk of a list says that another is the last, and then one more is freed.
+    void *p[3];
     row(len);
+    for (int i = 0; i < 3; i++) p[i] = take(len);
     give(b);
     malloc_trim(0);
     *word(opaque(b), 1) = (uintptr_t)d - 16;
-    give(a == d ? c : d);
+    give(p[1]);
     malloc_trim(0);
+    end_here();
 }
 static void unsorted_place(long len) {
     // A chunk that nobody has sorted yet says that it is a node of a tree.

@@ -455,7 +455,7 @@ static const struct { const char *name; void *run; long first, second; const cha
     CASE(depot_words, 2, 0, CACHED, CACHED),
     CASE(self_linked, 200, 0, LINKS, LINKS),
     CASE(self_linked, 3000, 0, LINKS, FREE_HEAD OR LINKS),
-    CASE(prev_of_first, 200, 0, LINKS, LINKS),
+    CASE(prev_of_first, 200, 0, LINKS, LINKS OR THROUGH),
     CASE(prev_of_first, 20000, 0, LINKS, LINKS),
     CASE(unsorted_place, 20000, 0, TREE, WRITTEN),
     CASE(unsorted_place, 60000, 0, TREE, WRITTEN),
