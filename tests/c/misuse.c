@@ -13,6 +13,7 @@
 #include "check.h"
 #include <dlfcn.h>
 #include <malloc.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -214,6 +215,29 @@ static void twice_of_a_thread_whose_heap_shrank(long len) {
     EXPECT(!pthread_create(&thread, NULL, thread_heap, &p) && !pthread_join(thread, NULL));
     free(opaque(p));
 }
+
+// The last destructor of a thread runs behind the allocator's own: the thread has no cache any more.
+static pthread_key_t last;
+static void (*in_the_end)(void);
+static void last_destructor(void *round) {
+    if ((uintptr_t)round == PTHREAD_DESTRUCTOR_ITERATIONS) in_the_end();
+    else pthread_setspecific(last, (char *)round + 1);
+}
+static void come_to_an_end(void) {
+    free(opaque(malloc(100)));
+    pthread_setspecific(last, (void *)1);
+}
+static void without_a_cache(long len, void (*work)(void)) {
+    row(len);
+    give(b);
+    in_the_end = work;
+    EXPECT(!pthread_key_create(&last, last_destructor));
+    in_a_thread(come_to_an_end);
+}
+static void free_b(void) { free(opaque(b)); }
+static void realloc_b(void) { hold(realloc(opaque(b), used + 100), used + 100); }
+static void twice_without_a_cache(long len) { without_a_cache(len, free_b); }
+static void free_then_realloc_without_a_cache(long len) { without_a_cache(len, realloc_b); }
 
 static void realloc_to_nothing_then_free(long len) {
     byte *p = take(used = len);

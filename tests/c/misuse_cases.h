@@ -59,6 +59,8 @@ static const struct { const char *name; void *run; long first, second; const cha
     CASE(twice_of_thread, 300000, 0, NO_MEMORY, NO_MEMORY),
     CASE(twice_in_two_threads, 24, 0, DOUBLE_FREE, DOUBLE_FREE),
     CASE(twice_in_two_threads, 20000, 0, DOUBLE_FREE, DOUBLE_FREE),
+    CASE(twice_without_a_cache, 200, 0, DOUBLE_FREE, DOUBLE_FREE),
+    CASE(free_then_realloc_without_a_cache, 200, 0, DOUBLE_FREE, DOUBLE_FREE),
     CASE(twice_after_trim, 24, 0, DOUBLE_FREE, DOUBLE_FREE),
     CASE(twice_after_trim, 200, 0, DOUBLE_FREE, DOUBLE_FREE),
     CASE(twice_after_trim, 5000, 0, DOUBLE_FREE, DOUBLE_FREE),
