@@ -398,6 +398,11 @@ impl<O: Os> Malloc<O> {
     }
 
     fn resize_in_arena(&self, cell: &ArenaCell, claimed: Claimed, size: ChunkSize) -> Option<NonNull<u8>> {
+        // A large block does not become a small one where it is: freed, that would go from cache to user and back for ever, and
+        // keep what lies around it from becoming one chunk.
+        if size < ChunkSize::LARGE && claimed.size >= ChunkSize::LARGE {
+            return None;
+        }
         let may_grow = !self.mapped.wants(&self.source, size);
         let mut arena = self.lock(cell)?;
         let (done, release) = arena.resize(&self.source, claimed.chunk, size, may_grow);

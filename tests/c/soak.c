@@ -1,6 +1,6 @@
 // Valid operations, as many as asked for, and the resident memory over them.
 //
-//     soak OPERATIONS [each]
+//     soak OPERATIONS
 //
 // Two threads take, resize and free blocks of sizes that real programs use, and hand a part of them to each other. Each block
 // carries its address and its length. An allocator that stops a valid program dies here; one that loses memory grows.
@@ -54,7 +54,6 @@ static void read_memory(size_t number, bool reads, size_t *mine) {
     if (reads) {
         resident_sum[number / READINGS] += (double)resident() / K;
         live_sum[number / READINGS] += (double)live / K;
-        if (getenv("SOAK_READINGS")) say("%zu %zu %zu\n", number, resident() / K, live / K);
     }
     pthread_barrier_wait(&reading);
 }
