@@ -100,7 +100,8 @@ impl Worker {
         let alignment = if self.random.0 % 64 == 1 { 64 } else { 16 };
         let layout = Layout::from_size_align(len, alignment).expect("a layout");
         // SAFETY: the length is not 0.
-        let mem = unsafe { if self.random.0.is_multiple_of(8) { HEAP.alloc_zeroed(layout) } else { HEAP.alloc(layout) } };
+        let mem =
+            unsafe { if self.random.0.is_multiple_of(8) { HEAP.alloc_zeroed(layout) } else { HEAP.alloc(layout) } };
         self.live += len as isize;
         Self::label(mem.cast(), layout)
     }
@@ -213,7 +214,8 @@ impl Quarter {
 }
 
 fn work(seed: u64, each: usize, reading: &Barrier, mut quarters: Option<&mut [Quarter; QUARTERS]>) {
-    let mut worker = Worker { random: Random(0x9E37_79B9_7F4A_7C15 + seed), slots: vec![ptr::null_mut(); SLOTS], live: 0 };
+    let mut worker =
+        Worker { random: Random(0x9E37_79B9_7F4A_7C15 + seed), slots: vec![ptr::null_mut(); SLOTS], live: 0 };
     for number in 0..QUARTERS * READINGS {
         let rounds = each / 2 / (QUARTERS * READINGS);
         for round in 0..rounds {
