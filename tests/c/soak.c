@@ -5,7 +5,7 @@
 // Two threads take, resize and free blocks of sizes that real programs use, and hand a part of them to each other. Each block
 // carries its address and its length. An allocator that stops a valid program dies here; one that loses memory grows.
 //
-// What is live goes up and down at random, by half a MiB of some 14: a few blocks of up to 200 kB make most of that. So one
+// What is live goes up and down at random, by half a MiB of some 9: a few blocks of up to 200 kB make most of that. So one
 // reading of resident memory against another tells nothing about 1 %. In each quarter of the run it is read 64 times, and from
 // each reading goes what is live at that moment; what is left, the cost of holding a block, is what may not drift.
 #include "check.h"
@@ -106,7 +106,8 @@ int main(int argc, char **argv) {
     // The drift of the second half, of the resident memory that a quarter has, at equal live bytes.
     double drift = (over[3] - over[2]) / whole[2] * 100;
     say("drift in the second half: %.2f %%\n", drift);
-    EXPECT(each < 40000000 || (drift < 1 && drift > -10));
+    // It goes up and down by itself: docs/testing.md has the figures of runs of all lengths.
+    EXPECT(each < 40000000 || drift < (each < 2000000000 ? 4 : 1));
     say("done\n");
     return 0;
 }
