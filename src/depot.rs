@@ -19,7 +19,8 @@
 //! ```
 //!
 //! What nobody asks for leaves with the clock that purges, half of it a tick. A magazine that does not fit goes to the
-//! arenas. A depot lock and an arena's are never held together.
+//! arenas. A depot lock and an arena's are never held together. The callers see to it that the process is no copy that is left
+//! behind before they come here, so that a lock which such a copy finds held has nobody inside.
 
 use crate::class::{CLASSES, Class};
 use crate::magazine::{Magazine, Stack};
@@ -202,10 +203,34 @@ impl Depot {
         drained
     }
 
+    /// Somebody is busy with a class for ever.
+    #[cfg(test)]
+    pub(crate) fn leave_inside(&self, class: Class) {
+        core::mem::forget(self.stores[class.index()].lock());
+    }
+
     /// How many blocks are here.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn count(&self) -> usize {
         self.stores.iter().map(|store| store.lock().stack.count()).sum()
+    }
+
+    /// In a copy that no handler was told of: what another thread was busy with is lost.
+    #[cfg(not(loom))]
+    #[allow(unsafe_code)]
+    pub(crate) fn put_in_order(&self) {
+        let mut bytes = 0;
+        for store in &self.stores {
+            // SAFETY: looked at, and released below once for the holder that is not here.
+            let raw = unsafe { store.raw() };
+            if raw.is_left_held() {
+                // SAFETY: its holder is not here, and nobody comes before the copy is in order.
+                unsafe { store.data_ptr().write(Store::EMPTY) };
+                raw.free_left_held();
+            }
+            bytes += store.lock().bytes;
+        }
+        self.bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Before a fork: takes every lock.

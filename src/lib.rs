@@ -67,6 +67,8 @@ mod figures;
 mod generation;
 #[cfg(all(not(loom), feature = "hardened"))]
 mod guarded;
+#[cfg_attr(loom, allow(dead_code))]
+mod lineage;
 mod publish;
 mod sync;
 
