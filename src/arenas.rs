@@ -24,12 +24,13 @@ use crossbeam_utils::CachePadded;
 use crate::arena::{Arena, Backing};
 use crate::brk::Brk;
 use crate::heap::{HeapPlan, HeapPtr, MOST_JITTER};
+use crate::lineage::Lineage;
 use crate::options::Param;
 use crate::os::Os;
 use crate::publish::{Node, Published};
 use crate::source::Source;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use crate::sync::{Guard, Mutex};
+use crate::sync::{Guard, Mutex, Wait};
 
 /// Locks after which the share of failures is looked at.
 const WINDOW: u32 = 1024;
@@ -72,14 +73,8 @@ impl ArenaCell {
         }
     }
 
-    /// Locks the arena.
-    #[inline]
-    pub(crate) fn lock(&self) -> Guard<'_, Arena> {
-        self.try_lock().unwrap_or_else(|| self.lock_waiting())
-    }
-
     /// Locks the arena if nobody holds it; for a thread whose own it is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_lock(&self) -> Option<Guard<'_, Arena>> {
         let guard = self.arena.try_lock();
         match guard {
@@ -96,10 +91,49 @@ impl ArenaCell {
 
     /// Waits for the lock, when [`try_lock`](Self::try_lock) has failed and counted it.
     #[cold]
-    pub(crate) fn lock_waiting(&self) -> Guard<'_, Arena> {
-        let guard = self.arena.lock();
-        self.count_attempt();
-        guard
+    pub(crate) fn wait(&self, lineage: Lineage<'_>) -> Waited<'_> {
+        // SAFETY: only taken, and handed over to the guard.
+        match unsafe { self.arena.raw() }.wait(Some(lineage)) {
+            Wait::Taken => {
+                self.count_attempt();
+                // SAFETY: taken by this thread, and nobody else makes a guard of it.
+                Waited::Locked(unsafe { self.arena.make_guard_unchecked() })
+            }
+            Wait::Abandoned => Waited::Abandoned,
+            Wait::LeftBehind => Waited::LeftBehind,
+        }
+    }
+
+    /// Locks the arena. `None` when it is abandoned, or will be once this process is put in order.
+    pub(crate) fn lock(&self, lineage: Lineage<'_>) -> Option<Guard<'_, Arena>> {
+        if let Some(arena) = self.try_lock() {
+            return Some(arena);
+        }
+        match self.wait(lineage) {
+            Waited::Locked(arena) => Some(arena),
+            Waited::Abandoned | Waited::LeftBehind => None,
+        }
+    }
+
+    /// Whether the arena was in the middle of a change when this process was copied, and is nobody's here.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        // SAFETY: only looked at.
+        unsafe { self.arena.raw() }.is_abandoned()
+    }
+
+    /// In a copy that is put in order: the arena, locked, or `None` from when on it is nobody's. Its threads are sent
+    /// elsewhere.
+    fn take_or_abandon(&self) -> Option<Guard<'_, Arena>> {
+        loop {
+            // SAFETY: given up, not released.
+            if unsafe { self.arena.raw() }.abandon_if_held() {
+                self.is_crowded.store(true, Ordering::Relaxed);
+                return None;
+            }
+            if let Some(guard) = self.arena.try_lock() {
+                return Some(guard);
+            }
+        }
     }
 
     fn count_failure(&self) {
@@ -144,6 +178,14 @@ impl ArenaCell {
     fn address(&self) -> NonNull<()> {
         NonNull::from(self).cast()
     }
+}
+
+/// What came of a wait for an arena's lock.
+#[derive(Debug)]
+pub(crate) enum Waited<'a> {
+    Locked(Guard<'a, Arena>),
+    Abandoned,
+    LeftBehind,
 }
 
 /// All arenas.
@@ -233,8 +275,9 @@ impl Arenas {
 
     /// The `most` thread arenas that were made first: there are more than that once the limit has been lowered.
     fn oldest(&self, most: usize) -> impl Iterator<Item = &'static ArenaCell> {
-        let beyond = self.published.iter().count().saturating_sub(most);
-        self.published.iter().skip(beyond)
+        let usable = || self.published.iter().filter(|cell| !cell.is_abandoned());
+        let beyond = usable().count().saturating_sub(most);
+        usable().skip(beyond)
     }
 
     /// Ends what [`attach`](Self::attach) began.
@@ -242,16 +285,26 @@ impl Arenas {
         cell.threads.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A thread found its arena crowded: it moves to one that nobody uses, to a new one, or stays.
+    /// A thread found its arena crowded: it moves to one that nobody uses, to a new one, or stays. From one that is abandoned
+    /// it moves to any other.
     #[cold]
     pub(crate) fn move_from<O: Os>(&'static self, source: &Source<O>, cell: &'static ArenaCell) -> &'static ArenaCell {
-        if cell.threads() < 2 {
+        let is_abandoned = cell.is_abandoned();
+        if cell.threads() < 2 && !is_abandoned {
             return cell;
         }
-        let better = self.oldest(self.allowed(source)).find(|other| other.threads() == 0).or_else(|| {
-            self.earned.fetch_add(1, Ordering::Relaxed);
-            self.make_below(source, self.allowed(source))
-        });
+        let unused = self.oldest(self.allowed(source)).find(|other| other.threads() == 0);
+        let better = if is_abandoned {
+            // Its other threads are to hear of it, too.
+            cell.is_crowded.store(true, Ordering::Relaxed);
+            let usable = || self.iter().filter(|cell| !cell.is_abandoned()).min_by_key(|cell| cell.threads());
+            unused.or_else(|| self.make_below(source, self.allowed(source))).or_else(usable)
+        } else {
+            unused.or_else(|| {
+                self.earned.fetch_add(1, Ordering::Relaxed);
+                self.make_below(source, self.allowed(source))
+            })
+        };
         let Some(better) = better else { return cell };
         cell.threads.fetch_sub(1, Ordering::Relaxed);
         better.threads.fetch_add(1, Ordering::Relaxed);
@@ -351,6 +404,33 @@ impl Arenas {
             // SAFETY: taken by `begin_fork` in this thread, or in the one that this is a copy of.
             unsafe { cell.arena.raw() }.release_after_fork();
         }
+    }
+
+    /// Somebody makes an arena for ever.
+    #[cfg(test)]
+    pub(crate) fn leave_making(&self) {
+        core::mem::forget(self.making.lock());
+    }
+
+    /// In a copy that no handler was told of: every arena whose lock is held is abandoned, in all others what another thread
+    /// was giving back is free again. One arena at least can be used afterwards, if there is memory for one.
+    pub(crate) fn put_in_order<O: Os>(&self, source: &Source<O>) {
+        crate::sync::end_fork();
+        // SAFETY: it guards no data, and who held it is not here: arenas are made in copies that are in order.
+        unsafe { self.making.raw() }.free_left_held();
+        let mut is_any_usable = false;
+        for cell in self.iter() {
+            let Some(mut arena) = cell.take_or_abandon() else { continue };
+            is_any_usable = true;
+            let release = arena.recover_purge(source);
+            drop(arena);
+            release.run(source);
+        }
+        if !is_any_usable && let Some(made) = Self::make(source) {
+            self.published.publish(made);
+        }
+        let usable = self.published.iter().filter(|cell| !cell.is_abandoned()).count();
+        self.count.store(usable, Ordering::Relaxed);
     }
 
     /// In the child of a fork, where only the calling thread lives on: it is attached to `cell` if to any, and nobody

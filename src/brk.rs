@@ -93,6 +93,9 @@ impl Brk {
     /// Moves the break up so that `need` bytes are usable behind the last `have` of the region, and `pad` more if they
     /// are to be had; or, when the break is not where we left it, `need` bytes of a new run.
     pub(crate) fn grow<O: Os>(&mut self, source: &Source<O>, have: usize, need: usize, pad: usize) -> Option<Growth> {
+        if !source.may_move_break() {
+            return None;
+        }
         let page = source.os.page_len();
         let end = self.end_address();
         let ample = end.checked_add(need.saturating_sub(have).saturating_add(pad));
@@ -165,7 +168,7 @@ impl Brk {
 
     /// Moves the break down by `len` bytes, whole pages that nothing lies in; `false` when it is not ours to move.
     pub(crate) fn shrink<O: Os>(&mut self, source: &Source<O>, len: usize) -> bool {
-        let Some(end) = self.end else { return false };
+        let Some(end) = self.end.filter(|_| source.may_move_break()) else { return false };
         // SAFETY: 0 moves nothing.
         let now = unsafe { source.os.move_break(0) };
         if now != Some(end) {

@@ -17,7 +17,8 @@
 //!
 //! so that an arena that grows again and again looks over short times, in which nearly everything is of no use, and one that
 //! need not grow keeps what comes and goes. A magazine that does not fit into the bound goes to the arenas. A depot lock and
-//! an arena's are never held together.
+//! an arena's are never held together. The callers see to it that the process is no copy that is left behind before they come
+//! here, so that a lock which such a copy finds held has nobody inside.
 
 use crate::class::{CLASSES, Class};
 use crate::magazine::{Magazine, Stack};
@@ -30,6 +31,9 @@ const MOST: usize = 8 << 20;
 const MOST_MEDIUM: usize = 1 << 20;
 /// What it may hold and nobody look after it: only the purge clock drains a depot that nobody uses, in bytes.
 pub(crate) const UNWATCHED: usize = 1 << 20;
+
+/// A class each. The models have two, which all that they do is about.
+const STORES: usize = if cfg!(loom) { 2 } else { CLASSES };
 
 /// The magazines of one class.
 #[derive(Debug)]
@@ -54,7 +58,7 @@ impl Store {
 /// The magazines of every class.
 #[derive(Debug)]
 pub(crate) struct Depot {
-    stores: [Mutex<Store>; CLASSES],
+    stores: [Mutex<Store>; STORES],
     /// Bytes of all blocks here. Relaxed: a bound that may be missed by a magazine or two.
     bytes: AtomicUsize,
     /// Of these, what is not small.
@@ -66,8 +70,15 @@ fn bytes_of(class: Class, magazine: &Magazine) -> usize {
 }
 
 impl Depot {
+    #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
-        let stores = [const { <Mutex<Store>>::new(Store::EMPTY) }; CLASSES];
+        let stores = [const { <Mutex<Store>>::new(Store::EMPTY) }; STORES];
+        Self { stores, bytes: AtomicUsize::new(0), medium_bytes: AtomicUsize::new(0) }
+    }
+
+    #[cfg(loom)]
+    fn new() -> Self {
+        let stores = core::array::from_fn(|_| Mutex::new(Store::EMPTY));
         Self { stores, bytes: AtomicUsize::new(0), medium_bytes: AtomicUsize::new(0) }
     }
 
@@ -131,8 +142,7 @@ impl Depot {
     /// Takes magazines of each class until `how_much` bytes of it are gone.
     fn drain_some(&self, how_much: impl Fn(&mut Store) -> usize, mut each: impl FnMut(Class, Magazine)) -> usize {
         let mut drained = 0;
-        for class in Class::all() {
-            let store = &self.stores[class.index()];
+        for (class, store) in Class::all().zip(&self.stores) {
             let mut left = how_much(&mut store.lock());
             // One at a time, so that the child of a fork in another thread finds the others here. What is put meanwhile
             // stays.
@@ -148,10 +158,37 @@ impl Depot {
         drained
     }
 
+    /// Somebody is busy with a class for ever.
+    #[cfg(test)]
+    pub(crate) fn leave_inside(&self, class: Class) {
+        core::mem::forget(self.stores[class.index()].lock());
+    }
+
     /// How many blocks are here.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn count(&self) -> usize {
         self.stores.iter().map(|store| store.lock().stack.count()).sum()
+    }
+
+    /// In a copy that no handler was told of: what another thread was busy with is lost.
+    #[cfg(not(loom))]
+    #[allow(unsafe_code)]
+    pub(crate) fn put_in_order(&self) {
+        let (mut bytes, mut medium_bytes) = (0, 0);
+        for (class, store) in Class::all().zip(&self.stores) {
+            // SAFETY: looked at, and released below once for the holder that is not here.
+            let raw = unsafe { store.raw() };
+            if raw.is_left_held() {
+                // SAFETY: its holder is not here, and nobody comes before the copy is in order.
+                unsafe { store.data_ptr().write(Store::EMPTY) };
+                raw.free_left_held();
+            }
+            let held = store.lock().bytes;
+            bytes += held;
+            medium_bytes += if class.is_small() { 0 } else { held };
+        }
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.medium_bytes.store(medium_bytes, Ordering::Relaxed);
     }
 
     /// Before a fork: takes every lock.
@@ -173,7 +210,7 @@ impl Depot {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use core::ptr::NonNull;
@@ -258,5 +295,122 @@ mod tests {
             depot.drain_half_unused(|_, _| drained += 1);
         }
         assert_eq!(drained, 0, "all of it was asked for in each tick");
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::sync::{self, models::model};
+    use core::ptr::NonNull;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+
+    /// A depot, and a cell for each block, which whoever has the block writes to: loom reports two who have it.
+    struct Shared {
+        depot: Depot,
+        blocks: Box<[([u128; 2], UnsafeCell<u32>)]>,
+    }
+
+    // SAFETY: a block and its cell are reached by whoever has its magazine.
+    #[allow(unsafe_code)]
+    unsafe impl Sync for Shared {}
+    // SAFETY: as above.
+    #[allow(unsafe_code)]
+    unsafe impl Send for Shared {}
+
+    fn class(index: usize) -> Class {
+        Class::all().nth(index).expect("an index of a class")
+    }
+
+    impl Shared {
+        fn new(blocks: usize) -> Arc<Self> {
+            let blocks = (0..blocks).map(|_| ([0; 2], UnsafeCell::new(0))).collect();
+            Arc::new(Self { depot: Depot::new(), blocks })
+        }
+
+        /// A magazine of these blocks, which nobody has.
+        fn magazine(&self, indices: core::ops::Range<usize>) -> Magazine {
+            let mut magazine = Magazine::EMPTY;
+            for block in &self.blocks[indices] {
+                magazine.push(NonNull::from(&block.0).cast());
+            }
+            magazine
+        }
+
+        /// Writes to every block of a magazine, which is put together again. How many there are.
+        fn use_blocks(&self, magazine: &mut Magazine) -> usize {
+            let mems: Vec<_> = core::iter::from_fn(|| magazine.pop()).collect();
+            for mem in mems.iter().rev() {
+                let block = self.blocks.iter().find(|block| (&raw const block.0).addr() == mem.addr().get());
+                let (_, cell) = block.expect("a block of these");
+                #[allow(unsafe_code)]
+                // SAFETY: whoever has the magazine has the block.
+                cell.with_mut(|times| unsafe { *times += 1 });
+                magazine.push(*mem);
+            }
+            mems.len()
+        }
+
+        /// What every look at it under all locks must find.
+        fn assert_whole(&self) {
+            let bytes: usize = Class::all()
+                .zip(&self.depot.stores)
+                .map(|(class, store)| {
+                    let mut store = store.lock();
+                    let blocks = store.stack.count();
+                    assert_eq!(store.bytes, blocks * class.chunk().get());
+                    store.bytes
+                })
+                .sum();
+            assert_eq!(self.depot.bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_magazine_has_one_owner_and_none_is_lost() {
+        model(|| {
+            let shared = Shared::new(4);
+            assert!(shared.depot.put(class(0), shared.magazine(0..1)).is_none());
+            let other = shared.clone();
+            let thread = loom::thread::spawn(move || {
+                let mut taken = other.depot.take(class(0));
+                let had = taken.as_mut().map_or(0, |magazine| other.use_blocks(magazine));
+                assert!(other.depot.put(class(0), other.magazine(1..3)).is_none());
+                (had, taken)
+            });
+            assert!(shared.depot.put(class(1), shared.magazine(3..4)).is_none());
+            let mut drained = 0;
+            shared.depot.drain(|_, mut magazine| drained += shared.use_blocks(&mut magazine));
+            let (had, _) = thread.join().expect("no panic");
+            assert_eq!(drained + had + shared.depot.count(), 4);
+            shared.assert_whole();
+        });
+    }
+
+    /// The child's copy is what the forking thread sees while it has all locks.
+    #[test]
+    fn a_fork_finds_every_store_whole() {
+        model(|| {
+            let shared = Shared::new(3);
+            assert!(shared.depot.put(class(0), shared.magazine(0..1)).is_none());
+            let other = shared.clone();
+            let thread = loom::thread::spawn(move || {
+                let taken = other.depot.take(class(0));
+                assert!(other.depot.put(class(1), other.magazine(1..3)).is_none());
+                taken.map(|mut magazine| other.use_blocks(&mut magazine))
+            });
+            shared.depot.begin_fork();
+            sync::begin_fork();
+            shared.assert_whole();
+            // A handler of another library allocates.
+            let taken = shared.depot.take(class(0)).map(|mut magazine| shared.use_blocks(&mut magazine));
+            sync::end_fork();
+            shared.depot.end_fork();
+            let had = thread.join().expect("no panic");
+            assert_eq!([had, taken].into_iter().flatten().sum::<usize>(), 1);
+            assert_eq!(shared.depot.count(), 2);
+            shared.assert_whole();
+        });
     }
 }

@@ -42,12 +42,12 @@ use crate::magazine;
 use crate::malloc::{Contents, Malloc};
 use crate::options::{Param, Params};
 use crate::os::HEAP_SLOTS;
-#[cfg(not(test))]
 use crate::os::Os;
 use crate::os::linux::Linux;
 use crate::settings;
 use crate::size::{ALIGNMENT, ChunkSize};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{begin_fork, end_fork};
 use crate::tcache::{CachePtr, ThreadCache};
 use crate::walk::{self, Visited};
 
@@ -136,6 +136,7 @@ fn begin_thread(slot: Slot) -> Option<CachePtr> {
 }
 
 fn attach() -> Option<CachePtr> {
+    MALLOC.keep_order();
     let arena = MALLOC.arenas.attach(&MALLOC.source);
     let cache = MALLOC.caches.acquire(&MALLOC.source.os, arena);
     if let Some(cache) = cache {
@@ -189,6 +190,7 @@ fn begin_process_once() {
         crate::secret::set(MALLOC.source.os.random());
         read_environment();
         MALLOC.arenas.settle();
+        MALLOC.source.os.watch_copies();
         PROCESS.store(READY, Ordering::Release);
         // These may allocate, and are served by the main arena.
         // SAFETY: handlers that live as long as the process; a refusal is a process whose memory ran out at birth.
@@ -262,37 +264,41 @@ unsafe extern "C" fn thread_ends(value: *mut c_void) {
 static HOLDS_LOCKS: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" fn before_fork() {
+    MALLOC.keep_order();
     if !arch::is_single_threaded() {
         MALLOC.begin_fork();
-        #[cfg(feature = "hardened")]
-        hardened::begin_fork();
         HOLDS_LOCKS.store(true, Ordering::Relaxed);
     }
+    // Until the last handler has run: a child that allocates before ours is no copy that nobody was told of.
+    begin_fork();
 }
 
 unsafe extern "C" fn after_fork_in_parent() {
+    end_fork();
     if HOLDS_LOCKS.load(Ordering::Relaxed) {
         HOLDS_LOCKS.store(false, Ordering::Relaxed);
-        #[cfg(feature = "hardened")]
-        hardened::end_fork();
         MALLOC.end_fork();
     }
 }
 
+/// Without other threads nobody was left behind, and this one may be in the middle of a request: with a lock, or with a
+/// cache that is not in its slot yet.
 unsafe extern "C" fn after_fork_in_child() {
-    let own = match Slot::get() {
-        Slot::Live(cache) => Some(cache),
-        _ => None,
-    };
-    // SAFETY: this thread's cache; only its arena is read.
-    MALLOC.arenas.forget_threads(own.map(|cache| unsafe { cache.cache() }.arena()));
-    MALLOC.caches.orphan_all_but(own);
-    background::forget_in_child();
+    MALLOC.source.os.lineage().note_fork();
     let had_other_threads = HOLDS_LOCKS.load(Ordering::Relaxed);
+    if had_other_threads {
+        let own = match Slot::get() {
+            Slot::Live(cache) => Some(cache),
+            _ => None,
+        };
+        // SAFETY: this thread's cache; only its arena is read.
+        MALLOC.arenas.forget_threads(own.map(|cache| unsafe { cache.cache() }.arena()));
+        MALLOC.caches.orphan_all_but(own);
+    }
+    background::forget_in_child();
     // SAFETY: the same in the child, whose only thread this is.
     unsafe { after_fork_in_parent() };
     if had_other_threads {
-        // Without others nobody else was at it, and this thread may be in the middle of a request, with a lock.
         MALLOC.recover_purges();
     }
 }

@@ -60,19 +60,21 @@ compile_error!("heapwright runs on Linux on x86-64; another architecture needs i
 extern crate std;
 
 mod claim;
-#[cfg(not(loom))]
+#[cfg_attr(loom, allow(dead_code))]
 mod fatal;
 #[cfg(not(loom))]
 mod figures;
 mod generation;
 #[cfg(all(not(loom), feature = "hardened"))]
 mod guarded;
+#[cfg_attr(loom, allow(dead_code))]
+mod lineage;
 mod publish;
 mod sync;
 
 #[cfg(all(feature = "allocator-api2", not(loom)))]
 mod allocator_api;
-#[cfg(not(loom))]
+#[cfg_attr(loom, allow(dead_code))]
 mod arch;
 #[cfg(not(loom))]
 mod arena;
@@ -94,9 +96,9 @@ mod builder;
 mod c_abi;
 #[cfg(not(loom))]
 mod chunk;
-#[cfg(not(loom))]
+#[cfg_attr(loom, allow(dead_code))]
 mod class;
-#[cfg(not(loom))]
+#[cfg_attr(loom, allow(dead_code))]
 mod depot;
 #[cfg(not(loom))]
 mod environment;
@@ -106,7 +108,7 @@ mod global;
 mod heap;
 #[cfg(not(loom))]
 mod huge;
-#[cfg(not(loom))]
+#[cfg_attr(loom, allow(dead_code))]
 mod magazine;
 #[cfg(not(loom))]
 mod malloc;
@@ -120,11 +122,11 @@ mod os;
 mod pages;
 #[cfg(not(loom))]
 mod report;
-#[cfg(not(loom))]
+#[cfg_attr(loom, allow(dead_code))]
 mod secret;
 #[cfg(not(loom))]
 mod settings;
-#[cfg(not(loom))]
+#[cfg_attr(loom, allow(dead_code))]
 mod size;
 #[cfg(not(loom))]
 mod source;

@@ -19,12 +19,13 @@
 #![allow(unsafe_code)]
 
 use core::ptr::{self, NonNull};
+// Not the models' own, which no constant can have.
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::class::MAGAZINE_BLOCKS;
 use crate::fatal::{Misuse, check, fatal};
 use crate::secret;
 use crate::size::ALIGNMENT;
-use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// Bits that no block's address has: the alignment's, and those above user space.
 const IMPOSSIBLE: usize = !((1 << crate::arch::ADDRESS_BITS) - 1) | (ALIGNMENT - 1);

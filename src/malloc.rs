@@ -20,6 +20,7 @@
 #![allow(unsafe_code)]
 
 mod cached;
+mod order;
 mod purge;
 mod trim;
 
@@ -31,6 +32,8 @@ use crate::chunk::{ChunkPtr, MEM_OFFSET, Owner};
 use crate::class::Class;
 use crate::depot::Depot;
 use crate::fatal::{Misuse, check, fatal};
+#[cfg(feature = "hardened")]
+use crate::guarded::quarantine::Quarantine;
 use crate::heap::{HeapPtr, HeapTable};
 use crate::magazine;
 use crate::mapped::{self, Mapped, MappedStats};
@@ -38,6 +41,8 @@ use crate::options::Param;
 use crate::os::Os;
 use crate::size::{ALIGNMENT, ChunkSize};
 use crate::source::Source;
+#[cfg(feature = "hardened")]
+use crate::sync::Mutex;
 use crate::tcache::Caches;
 use purge::Clock;
 
@@ -60,6 +65,9 @@ pub(crate) struct Malloc<O> {
     depot: Depot,
     mapped: Mapped,
     clock: Clock,
+    /// Freed blocks that wait before they are used again.
+    #[cfg(feature = "hardened")]
+    pub(crate) quarantine: Mutex<Quarantine>,
 }
 
 /// What a caller's pointer turned out to be.
@@ -95,6 +103,8 @@ impl<O: Os> Malloc<O> {
             depot: Depot::new(),
             mapped: Mapped::new(),
             clock: Clock::new(),
+            #[cfg(feature = "hardened")]
+            quarantine: <Mutex<Quarantine>>::new(Quarantine::new()),
         }
     }
 
@@ -108,15 +118,24 @@ impl<O: Os> Malloc<O> {
         {
             return Some(self.hand_out_mapped(chunk, contents));
         }
-        let present = home.lock().allocate_present(size);
-        let block = present.or_else(|| {
-            self.spare_growth(home, size, |arena| arena.allocate_present(size))
-                .or_else(|| home.lock().allocate(&self.source, size))
-        });
+        let present = self.lock(home).and_then(|mut arena| arena.allocate_present(size));
+        let block = match present {
+            Some(block) => Some(block),
+            None => self.allocate_growing(home, size),
+        };
         match block {
             Some(block) => Some(self.hand_out(block, contents)),
             None => self.allocate_elsewhere(home, size, contents),
         }
+    }
+
+    /// The arena has no such chunk: what waits elsewhere may be one, or become one; else the arena grows.
+    #[inline(never)]
+    fn allocate_growing(&self, home: &ArenaCell, size: ChunkSize) -> Option<Block> {
+        if let Some(block) = self.spare_growth(home, size, |arena| arena.allocate_present(size)) {
+            return Some(block);
+        }
+        self.lock(home)?.allocate(&self.source, size)
     }
 
     /// The arena `home` is about to ask the system for more, for a chunk of `size`. First those that have much free memory are
@@ -134,10 +153,11 @@ impl<O: Os> Malloc<O> {
         if taken.is_some() || Class::of_request(size.usable()).is_none() || self.depot.bytes() < WORTH_EMPTYING {
             return taken;
         }
+        self.keep_order();
         if self.depot.drain_unused(|_, magazine| self.flush(magazine)) == 0 {
             return None;
         }
-        let taken = take(&mut home.lock());
+        let taken = self.lock(home).and_then(|mut arena| take(&mut arena));
         taken.or_else(|| self.take_from_others(home, take))
     }
 
@@ -153,7 +173,7 @@ impl<O: Os> Malloc<O> {
     #[cold]
     fn allocate_elsewhere(&self, home: &ArenaCell, size: ChunkSize, contents: Contents) -> Option<NonNull<u8>> {
         for cell in self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home)) {
-            let block = cell.lock().allocate(&self.source, size);
+            let block = self.lock(cell).and_then(|mut arena| arena.allocate(&self.source, size));
             if let Some(block) = block {
                 return Some(self.hand_out(block, contents));
             }
@@ -164,7 +184,7 @@ impl<O: Os> Malloc<O> {
         if !self.wait_for_purges() {
             return None;
         }
-        let block = home.lock().allocate(&self.source, size)?;
+        let block = self.lock(home)?.allocate(&self.source, size)?;
         Some(self.hand_out(block, contents))
     }
 
@@ -190,7 +210,7 @@ impl<O: Os> Malloc<O> {
         }
         let others = self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home));
         for cell in core::iter::once(home).chain(others) {
-            let found = cell.lock().allocate_aligned(&self.source, size, alignment);
+            let found = self.lock(cell).and_then(|mut arena| arena.allocate_aligned(&self.source, size, alignment));
             if let Some((block, release)) = found {
                 release.run(&self.source);
                 return Some(self.hand_out(block, contents));
@@ -280,7 +300,8 @@ impl<O: Os> Malloc<O> {
         if byte != 0 {
             fill(mem, claimed.usable(), byte as u8);
         }
-        let mut arena = cell.lock();
+        // A block of an abandoned arena stays where it is.
+        let Some(mut arena) = self.lock(cell) else { return };
         let release = arena.free(&self.source, claimed.chunk);
         let is_worth_watching = arena.is_worth_watching();
         drop(arena);
@@ -390,8 +411,15 @@ impl<O: Os> Malloc<O> {
     }
 
     fn resize_in_arena(&self, cell: &ArenaCell, claimed: Claimed, size: ChunkSize) -> Option<NonNull<u8>> {
+        // A large block does not become a small one where it is: freed, that would go from cache to user and back for ever, and
+        // keep what lies around it from becoming one chunk.
+        if size < ChunkSize::LARGE && claimed.size >= ChunkSize::LARGE {
+            return None;
+        }
         let may_grow = !self.mapped.wants(&self.source, size);
-        let (done, release) = cell.lock().resize(&self.source, claimed.chunk, size, may_grow);
+        let mut arena = self.lock(cell)?;
+        let (done, release) = arena.resize(&self.source, claimed.chunk, size, may_grow);
+        drop(arena);
         release.run(&self.source);
         done.then(|| claimed.chunk.mem())
     }
@@ -409,8 +437,10 @@ impl<O: Os> Malloc<O> {
     /// Calls `visit` with the figures of every arena, the main one first.
     pub(crate) fn for_each_arena(&self, mut visit: impl FnMut(&ArenaCell, ArenaFigures)) {
         for cell in self.arenas.iter() {
-            let figures = cell.lock().figures();
-            visit(cell, figures);
+            let figures = self.lock(cell).map(|arena| arena.figures());
+            if let Some(figures) = figures {
+                visit(cell, figures);
+            }
         }
     }
 

@@ -326,7 +326,7 @@ impl Model {
     /// Walks every arena, and compares what the walk finds with what the allocator counts.
     fn assert_consistent(&self) {
         for cell in self.malloc.arenas.iter() {
-            cell.lock().assert_consistent(&self.malloc.source);
+            self.malloc.lock(cell).expect("not abandoned").assert_consistent(&self.malloc.source);
         }
         let (mut in_use, mut marked, mut bytes, mut cached_bytes) = (0, 0, 0, 0);
         walk::walk(self.malloc, &mut |visited| match visited {

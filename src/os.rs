@@ -25,6 +25,8 @@ pub(crate) mod linux;
 
 use core::ptr::NonNull;
 
+use crate::lineage::Lineage;
+
 /// Heaps that there can be: 2^21 of 64 MiB are the whole of a 47-bit address space.
 pub(crate) const HEAP_SLOTS: usize = 1 << 21;
 
@@ -58,6 +60,12 @@ pub(crate) unsafe trait Os: Sync {
 
     /// A clock that only goes on, in milliseconds; it may be some of them late.
     fn now(&self) -> u64;
+
+    /// From now on a copy of this process that no handler was told of is known by its [lineage](Self::lineage).
+    fn watch_copies(&self);
+
+    /// Whether this process is such a copy.
+    fn lineage(&self) -> Lineage<'_>;
 
     /// Lets other threads run.
     fn pause(&self);

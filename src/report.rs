@@ -17,7 +17,9 @@ pub(crate) fn lines<O: Os>(malloc: &Malloc<O>, out: &mut impl Write) -> fmt::Res
     let mapped = malloc.mapped_stats();
     let (mut system, mut in_use) = (mapped.bytes, mapped.bytes);
     for (number, cell) in malloc.arenas.iter().enumerate() {
-        let figures = cell.lock().figures();
+        let Some(arena) = malloc.lock(cell) else { continue };
+        let figures = arena.figures();
+        drop(arena);
         let used = figures.in_use() + figures.overhead;
         system += figures.counts.system;
         in_use += used;
@@ -62,7 +64,7 @@ pub(crate) fn xml<O: Os>(malloc: &Malloc<O>, out: &mut impl Write) -> fmt::Resul
     out.write_str("<malloc version=\"1\">\n")?;
     let mut totals = Totals::default();
     for (number, cell) in malloc.arenas.iter().enumerate() {
-        let arena = cell.lock();
+        let Some(arena) = malloc.lock(cell) else { continue };
         let (figures, sizes) = (arena.figures(), arena.sizes());
         drop(arena);
         totals.add(&figures);

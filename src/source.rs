@@ -17,6 +17,7 @@ use crate::os::Os;
 use crate::size::{round_down, round_up};
 use crate::span::BreakSpan;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::owns_fork;
 
 /// The memory source of one allocator.
 #[derive(Debug)]
@@ -61,6 +62,12 @@ impl<O: Os> Source<O> {
     #[inline(always)]
     pub(crate) fn knows(&self, address: usize) -> bool {
         self.break_span.contains(address) || self.heaps.contains(&self.os, address)
+    }
+
+    /// Whether the break may be moved: not in a copy of a process that no handler was told of.
+    pub(crate) fn may_move_break(&self) -> bool {
+        let lineage = self.os.lineage();
+        !lineage.is_of_copy() && (!lineage.is_left_behind() || owns_fork())
     }
 
     /// Reserves a heap of at least `least` bytes, aligned to the heap length, and as long as that if the system lets us.

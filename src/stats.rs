@@ -170,13 +170,14 @@ impl ArenaStats {
 
 /// The figures of each arena, the main one first.
 pub(crate) fn arenas<O: Os>(malloc: &'static Malloc<O>) -> impl Iterator<Item = ArenaStats> {
-    malloc.arenas.iter().map(|cell| {
+    malloc.keep_order();
+    malloc.arenas.iter().filter_map(|cell| {
         let mut cached = 0;
         malloc.caches.for_each(|arena, bytes| {
             cached += if arena.is_some_and(|arena| core::ptr::eq(arena, cell)) { bytes } else { 0 };
         });
-        let figures = cell.lock().figures();
-        ArenaStats::of(cell, &figures, cached)
+        let figures = cell.lock(malloc.source.os.lineage())?.figures();
+        Some(ArenaStats::of(cell, &figures, cached))
     })
 }
 

@@ -24,13 +24,13 @@ use core::marker::PhantomPinned;
 use core::ptr::NonNull;
 
 use crate::arenas::ArenaCell;
-use crate::claim::Claim;
+use crate::claim::{Claim, Condition};
 use crate::class::{self, CLASSES, Class};
 use crate::magazine::{Loaded, Magazine};
 use crate::os::Os;
 use crate::publish::{Node, Published};
 use crate::size::round_up;
-use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use crate::sync::atomic::{AtomicPtr, Ordering};
 
 /// Bytes of spare magazines that a thread may keep; what is beyond goes to the depot.
 const SPARE_BYTES: usize = 64 << 10;
@@ -237,8 +237,6 @@ impl ThreadCache {
 pub(crate) struct CacheCell {
     cache: UnsafeCell<ThreadCache>,
     owner: Claim,
-    /// It may be in any state: its thread was left behind by a fork.
-    in_doubt: AtomicBool,
     older: AtomicPtr<CacheCell>,
 }
 
@@ -315,11 +313,9 @@ impl Caches {
     /// The caches that nobody owns, each acquired for as long as the caller has it.
     pub(crate) fn idle(&self) -> impl Iterator<Item = CachePtr> {
         self.published.iter().filter_map(|cell| {
-            if !cell.owner.try_take() {
-                return None;
-            }
+            let condition = cell.owner.try_take()?;
             let cache = CachePtr(cell);
-            if cell.in_doubt.swap(false, Ordering::Relaxed) {
+            if condition == Condition::InDoubt {
                 // SAFETY: acquired above.
                 unsafe { cache.cache() }.recover();
             }
@@ -332,7 +328,6 @@ impl Caches {
         let cell = CacheCell {
             cache: UnsafeCell::new(ThreadCache::new(arena)),
             owner: Claim::taken(),
-            in_doubt: AtomicBool::new(false),
             older: AtomicPtr::new(core::ptr::null_mut()),
         };
         // SAFETY: a fresh mapping, long enough and aligned to a page.
@@ -398,10 +393,7 @@ impl Caches {
             if own.is_some_and(|own| core::ptr::eq(own.0, cell)) {
                 continue;
             }
-            if cell.owner.is_taken() {
-                cell.in_doubt.store(true, Ordering::Relaxed);
-                cell.owner.leave();
-            }
+            cell.owner.orphan();
         }
     }
 }

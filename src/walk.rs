@@ -58,7 +58,7 @@ pub struct Chunk {
 /// Calls `visit` with everything that the allocator has in arenas; `visit` must not enter it again.
 pub(crate) fn walk<O: Os>(malloc: &Malloc<O>, visit: &mut impl FnMut(Visited)) {
     for cell in malloc.arenas.iter() {
-        let arena = cell.lock();
+        let Some(arena) = malloc.lock(cell) else { continue };
         visit(Visited::Arena(ArenaStats::of(cell, &arena.figures(), 0)));
         arena.walk(&mut |step| {
             visit(match step {

@@ -91,6 +91,13 @@ fn fork_in_a_signal_handler_that_interrupted_malloc_works() {
     lives_through(&["fork-in-handler", "500"]);
 }
 
+/// The child took its main thread's cache for one that was left behind, and gave it to the next thread as well.
+#[test]
+fn fork_in_a_signal_handler_that_interrupted_the_first_request_works() {
+    let outcome = Run::new(compile("first_request.c")).preloaded().run().expect_success();
+    assert_eq!(outcome.text(), "done\n");
+}
+
 #[test]
 fn starts_other_programs_while_threads_allocate() {
     lives_through(&["spawn"]);

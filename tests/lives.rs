@@ -60,6 +60,24 @@ fn vfork_posix_spawn_and_system_work_among_busy_threads() {
     lives_through("vforks", 20);
 }
 
+/// A copy made by clone(2) or fork(2) itself, without the handlers of a fork, while four threads allocate: in 5 of 100 some
+/// lock was held at that moment, and so for ever in the copy, which then hung.
+#[test]
+fn copies_that_no_handler_was_told_of_allocate_and_free() {
+    lives_through("raw-clones", 300);
+}
+
+/// The same while others fork properly: all locks may be held for a fork then.
+#[test]
+fn copies_that_no_handler_was_told_of_may_be_made_during_a_fork() {
+    lives_through("raw-clones-among-forks", 40);
+}
+
+#[test]
+fn a_child_that_shares_the_memory_is_no_copy() {
+    lives_through("shared-memory", 200);
+}
+
 // ---- signals
 
 #[test]

@@ -19,31 +19,41 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Checks that the matrix does not reach: the file, a part of the condition, and who looks after it instead.
-const ELSEWHERE: &[(&str, &str, &str)] = &[
-    ("arena/runs.rs", "prev.size().get() == prev_size", "a later look at the same footer says the same sentence"),
-    ("arena/walk.rs", "size.get()", "a walk of the program's own: the tests of the walk"),
+/// Checks that the matrix does not reach: the file, the function, a part of the condition, and who looks after it instead.
+const ELSEWHERE: &[(&str, &str, &str, &str)] = &[
+    (
+        "arena/runs.rs",
+        "take_prev",
+        "prev.size().get() == prev_size",
+        "a later look at the same footer says the same sentence",
+    ),
+    ("arena/walk.rs", "walk_run", "size.get()", "a walk of the program's own: the tests of the walk"),
     (
         "bins/tree.rs",
+        "remove",
         "child.place() == Place::Below(chunk)",
         "only the children of the chunk that leaves; tests/c/misuse.c cannot know them",
     ),
     (
         "bins/tree.rs",
+        "below",
         "depth <= u64::BITS",
         "ends a walk that would not end: a tree so deep cannot be made by one write",
     ),
     (
         "magazine.rs",
+        "push",
         "self.first != Some(mem)",
         "blocks that come by the batch; where a program puts one, the same check of the loaded magazine is met",
     ),
     (
         "malloc.rs",
+        "check_size",
         "!magazine::is_cached(mem)",
-        "a free by a thread without a cache, and looks before another look that the matrix covers",
+        "the free that follows looks again, and says the same sentence",
     ),
-    ("malloc.rs", "is_whole", "compiled with the feature `hardened` only"),
+    ("malloc.rs", "checked_usable", "!magazine::is_cached(mem)", "compiled with the feature `hardened` only"),
+    ("malloc.rs", "check_neighbour", "is_whole", "compiled with the feature `hardened` only"),
 ];
 
 /// Conditions that are no `check!` and decide all the same: the file, what stands there, what is put in its place.
@@ -60,8 +70,15 @@ const BY_HAND: &[(&str, &str, &str)] = &[
 struct Mutant {
     file: PathBuf,
     line: usize,
+    function: String,
     condition: String,
     source: String,
+}
+
+/// The name of the function that the end of `text` lies in.
+fn function_at(text: &str) -> String {
+    let name = text.rsplit("fn ").next().unwrap_or_default();
+    name.chars().take_while(|&letter| letter.is_alphanumeric() || letter == '_').collect()
 }
 
 /// The end of the first argument of a macro call, from just behind its parenthesis.
@@ -88,17 +105,18 @@ fn mutants_of(root: &Path, file: &Path, found: &mut Vec<Mutant>) {
             let condition = source[begin..begin + end_of_argument(&source[begin..])].trim().to_owned();
             let mut mutated = source.clone();
             mutated.insert_str(begin, "true || ");
-            let line = source[..at].lines().count();
-            found.push(Mutant { file: file.to_owned(), line, condition, source: mutated });
+            let (line, function) = (source[..at].lines().count(), function_at(&source[..at]));
+            found.push(Mutant { file: file.to_owned(), line, function, condition, source: mutated });
         }
     }
     for (name, old, new) in BY_HAND {
         if file == Path::new(name) {
             let at = source.find(old).unwrap_or_else(|| panic!("{name} has no {old:?} any more"));
-            let line = source[..at].lines().count();
+            let (line, function) = (source[..at].lines().count(), function_at(&source[..at]));
             found.push(Mutant {
                 file: file.to_owned(),
                 line,
+                function,
                 condition: (*old).to_owned(),
                 source: source.replacen(old, new, 1),
             });
@@ -206,10 +224,11 @@ fn every_check_is_missed_when_it_is_gone() {
             .filter(|(case, got)| !case.is_as_expected(got))
             .map(|(case, _)| &*case.name)
             .collect();
-        let name = format!("{}:{}: {}", mutant.file.display(), mutant.line, mutant.condition);
+        let name = format!("{}:{} {}: {}", mutant.file.display(), mutant.line, mutant.function, mutant.condition);
         println!("{:4} red  {name}  {}", red.len(), red.first().unwrap_or(&""));
-        let is_known =
-            ELSEWHERE.iter().any(|(file, part, _)| mutant.file == Path::new(file) && mutant.condition.contains(part));
+        let is_known = ELSEWHERE.iter().any(|(file, function, part, _)| {
+            mutant.file == Path::new(file) && mutant.function == *function && mutant.condition.contains(part)
+        });
         if red.is_empty() && !is_known {
             survivors.push(name);
         }

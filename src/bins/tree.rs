@@ -133,7 +133,9 @@ impl Tree {
     pub(super) fn remove(&mut self, chunk: ChunkPtr) {
         match chunk.place() {
             Place::BesideNode => {
-                ring::unlink(chunk);
+                let next = ring::unlink(chunk);
+                // Alone, and beside another: its links were made to point at itself.
+                check!(next.is_some(), ListCorrupted, chunk.mem().addr().get());
             }
             place => {
                 self.check_link(place, chunk);

@@ -15,14 +15,15 @@ use crate::guarded::quarantine::{Quarantine, Waiting};
 use crate::guarded::{self, GUARD};
 use crate::malloc::Contents;
 use crate::size::ALIGNMENT;
-use crate::sync::{Guard, Mutex};
+use crate::sync::Guard;
 
 static NOTHING: Nothing = Nothing::new();
-static QUARANTINE: Mutex<Quarantine> = <Mutex<Quarantine>>::new(Quarantine::new());
 
 /// The quarantine, or `None` in a signal handler that has interrupted its only user.
 fn lock() -> Option<Guard<'static, Quarantine>> {
-    QUARANTINE.try_lock().or_else(|| (!arch::is_single_threaded()).then(|| QUARANTINE.lock()))
+    MALLOC.keep_order();
+    let quarantine = &MALLOC.quarantine;
+    quarantine.try_lock().or_else(|| (!arch::is_single_threaded()).then(|| quarantine.lock()))
 }
 
 /// As [`allocate_plain`], with guards.
@@ -125,16 +126,4 @@ pub(crate) fn empty_quarantine() {
         let Some(waiting) = waiting else { return };
         free_plain(waiting.checked());
     }
-}
-
-/// Before a fork: takes the lock.
-pub(super) fn begin_fork() {
-    // SAFETY: the raw lock is released by `end_fork`.
-    unsafe { QUARANTINE.raw() }.lock_for_fork();
-}
-
-/// After a fork, in the parent or in the child.
-pub(super) fn end_fork() {
-    // SAFETY: taken by `begin_fork` in this thread, or in the one that this is a copy of.
-    unsafe { QUARANTINE.raw() }.release_after_fork();
 }

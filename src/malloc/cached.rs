@@ -90,6 +90,7 @@ impl<O: Os> Malloc<O> {
     fn leave_crowd(&'static self, cache: &mut ThreadCache) {
         let home = cache.arena();
         if home.take_crowded() {
+            self.keep_order();
             cache.set_arena(self.arenas.move_from(&self.source, home));
         }
     }
@@ -170,6 +171,7 @@ impl<O: Os> Malloc<O> {
     #[cold]
     #[inline(never)]
     fn refill(&'static self, cache: &mut ThreadCache, class: Class) -> Option<NonNull<u8>> {
+        self.keep_order();
         self.follow_limits(cache, class);
         if cache.load_spare(class) {
             return cache.pop(class);
@@ -186,17 +188,24 @@ impl<O: Os> Malloc<O> {
         let home = cache.arena();
         // An arena that is free at the moment; the own one if it is, or if none is.
         let others = self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home));
-        let mut arena = home
+        let arena = home
             .try_lock()
             .or_else(|| others.into_iter().find_map(ArenaCell::try_lock_foreign))
-            .unwrap_or_else(|| home.lock_waiting());
+            .or_else(|| self.lock_waiting(home));
+        let Some(mut arena) = arena else {
+            // Abandoned, and every other is held.
+            self.leave_crowd(cache);
+            return self.allocate(cache.arena(), class.chunk().usable(), Contents::Any);
+        };
         let mut first = arena.allocate_batch(class.chunk(), count, &mut more);
         if first.is_none() {
             drop(arena);
             first =
                 self.spare_growth(home, class.chunk(), |arena| arena.allocate_batch(class.chunk(), count, &mut more));
             if first.is_none() {
-                first = home.lock().allocate_batch_growing(&self.source, class.chunk(), count, &mut more);
+                first = self
+                    .lock(home)
+                    .and_then(|mut arena| arena.allocate_batch_growing(&self.source, class.chunk(), count, &mut more));
             }
         } else {
             drop(arena);
@@ -273,6 +282,7 @@ impl<O: Os> Malloc<O> {
         if magazine.is_empty() {
             return;
         }
+        self.keep_order();
         if let Some(magazine) = self.depot.put(class, magazine) {
             self.flush(magazine);
         } else if self.depot.bytes() > depot::UNWATCHED {
@@ -295,7 +305,8 @@ impl<O: Os> Malloc<O> {
     fn flush_to(&self, cell: &ArenaCell, first: Claimed, mut magazine: Magazine) -> Magazine {
         let mut others = Magazine::EMPTY;
         let mut row = None;
-        let mut arena = cell.lock();
+        // A block of an abandoned arena stays where it is.
+        let Some(mut arena) = self.lock(cell) else { return magazine };
         let mut release = arena.free_in_row(&self.source, &mut row, first.chunk);
         while release.is_empty()
             && let Some(mem) = magazine.pop()
@@ -345,6 +356,7 @@ impl<O: Os> Malloc<O> {
             self.flush_all(unsafe { idle.cache() });
             idle.release();
         }
+        self.keep_order();
         self.depot.drain(|_, magazine| self.flush(magazine));
     }
 
@@ -365,10 +377,16 @@ impl<O: Os> Malloc<O> {
         self.arenas.begin_making();
         self.depot.begin_fork();
         self.arenas.begin_fork();
+        #[cfg(feature = "hardened")]
+        // SAFETY: the raw lock is released by `end_fork`.
+        unsafe { self.quarantine.raw() }.lock_for_fork();
     }
 
     /// After a fork, in the parent or in the child.
     pub(crate) fn end_fork(&self) {
+        #[cfg(feature = "hardened")]
+        // SAFETY: taken by `begin_fork` in this thread, or in the one that this is a copy of.
+        unsafe { self.quarantine.raw() }.release_after_fork();
         self.arenas.end_fork();
         self.depot.end_fork();
         self.arenas.end_making();

@@ -80,6 +80,22 @@ impl Clock {
         unsafe { self.last.raw() }.release_after_fork();
     }
 
+    /// In a copy that no handler was told of: who looked is not here, and the last look may be of any time.
+    pub(super) fn put_in_order(&self) {
+        self.forget_sleeper();
+        // SAFETY: looked at, and released once for the holder that is not here.
+        let raw = unsafe { self.last.raw() };
+        if raw.is_left_held() {
+            raw.free_left_held();
+        }
+    }
+
+    /// Somebody looks for ever.
+    #[cfg(test)]
+    pub(super) fn leave_inside(&self) {
+        core::mem::forget(self.last.lock());
+    }
+
     /// In the child of a fork nobody sleeps.
     pub(crate) fn forget_sleeper(&self) {
         self.bell.store(AWAKE, Ordering::Relaxed);
@@ -125,6 +141,7 @@ impl<O: Os> Malloc<O> {
         if now < self.clock.next.load(Ordering::Relaxed) {
             return now;
         }
+        self.keep_order();
         // Who finds another thread looking has nothing to do.
         if let Some(mut last) = self.clock.last.try_lock() {
             let next = self.look(&mut last, now);
@@ -142,7 +159,7 @@ impl<O: Os> Malloc<O> {
         params.attention.set(Reason::PurgeDue, false);
         let decay = params.get(Param::DirtyDecayMs);
         if decay == usize::MAX {
-            self.arenas.iter().for_each(|cell| cell.lock().stop_watching());
+            self.for_each_locked(|mut arena| arena.stop_watching());
             return 0;
         }
         let tick_len = (decay / TICKS).max(1) as u64;
@@ -154,7 +171,9 @@ impl<O: Os> Malloc<O> {
             is_watching = self.depot.drain_half_unused(|_, magazine| self.flush(magazine)) > 0;
         }
         for cell in self.arenas.iter() {
-            let (unused, watch) = cell.lock().unused_pages(tick, params.get(Param::DirtyPercent));
+            let Some(mut arena) = self.lock(cell) else { continue };
+            let (unused, watch) = arena.unused_pages(tick, params.get(Param::DirtyPercent));
+            drop(arena);
             is_watching |= watch;
             if unused > 0 {
                 let purged = self.purge(cell, unused.min(most));
@@ -172,7 +191,8 @@ impl<O: Os> Malloc<O> {
     pub(super) fn purge(&self, cell: &ArenaCell, most: usize) -> usize {
         let mut purged = self.purge_chunks(cell, most);
         while purged < most {
-            let count = cell.lock().purge_top(&self.source, (most - purged).min(TOP_STEP));
+            let Some(mut arena) = self.lock(cell) else { break };
+            let count = arena.purge_top(&self.source, (most - purged).min(TOP_STEP));
             if count == 0 {
                 break;
             }
@@ -183,13 +203,17 @@ impl<O: Os> Malloc<O> {
 
     /// Gives at most `most` dirty pages inside an arena's free chunks back. Returns how many.
     pub(super) fn purge_chunks(&self, cell: &ArenaCell, most: usize) -> usize {
+        // Who holds a piece does so in a process that is in order.
+        self.keep_order();
         let mut purged = 0;
         while purged < most {
-            let begun = cell.lock().begin_purge((most - purged).min(STEP));
+            let begun = self.lock(cell).and_then(|mut arena| arena.begin_purge((most - purged).min(STEP)));
             let Some(purging) = begun else { break };
             // SAFETY: whole pages inside a piece that is marked in use and held by this thread only.
             let done = unsafe { self.source.os.purge(purging.start(), purging.pages().len()) };
-            let release = cell.lock().end_purge(&self.source, &purging, done);
+            let Some(mut arena) = self.lock(cell) else { break };
+            let release = arena.end_purge(&self.source, &purging, done);
+            drop(arena);
             release.run(&self.source);
             if !done {
                 break;
@@ -202,17 +226,19 @@ impl<O: Os> Malloc<O> {
     /// In the child of a fork: pieces that other threads were giving back are free memory again.
     pub(crate) fn recover_purges(&self) {
         self.clock.forget_sleeper();
-        for cell in self.arenas.iter() {
-            let release = cell.lock().recover_purge(&self.source);
+        self.for_each_locked(|mut arena| {
+            let release = arena.recover_purge(&self.source);
+            drop(arena);
             release.run(&self.source);
-        }
+        });
     }
 
     /// Waits for other threads that hold memory only to give it back. Returns whether there were any.
     pub(super) fn wait_for_purges(&self) -> bool {
+        self.keep_order();
         let mut waited = false;
         for cell in self.arenas.iter() {
-            while cell.lock().is_purging() {
+            while self.lock(cell).is_some_and(|arena| arena.is_purging()) {
                 waited = true;
                 self.source.os.pause();
             }

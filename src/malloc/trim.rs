@@ -45,7 +45,9 @@ impl<O: Os> Malloc<O> {
         self.collect(cache);
         let mut purged = 0;
         for cell in self.arenas.iter() {
-            let release = cell.lock().trim(&self.source, pad);
+            let Some(mut arena) = self.lock(cell) else { continue };
+            let release = arena.trim(&self.source, pad);
+            drop(arena);
             release.run(&self.source);
             purged += self.purge_chunks(cell, usize::MAX) * PAGE_LEN;
         }
@@ -67,7 +69,7 @@ impl<O: Os> Malloc<O> {
         loop {
             let most = left.next();
             if most == 0 {
-                return cell.lock().dirty_pages() == 0;
+                return self.lock(cell).is_none_or(|arena| arena.dirty_pages() == 0);
             }
             let count = self.purge(cell, most);
             left.purged += count;
@@ -76,7 +78,9 @@ impl<O: Os> Malloc<O> {
             }
         }
         // No memory is behind these any more, or another thread is giving it back.
-        let release = cell.lock().trim(&self.source, 0);
+        let Some(mut arena) = self.lock(cell) else { return true };
+        let release = arena.trim(&self.source, 0);
+        drop(arena);
         release.run(&self.source);
         true
     }

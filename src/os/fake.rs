@@ -11,12 +11,13 @@
 #![allow(unsafe_code)]
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::vec::Vec;
 
 use super::Os;
+use crate::lineage::Lineage;
 
 /// The kinds of calls, as they are logged and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +78,9 @@ pub(crate) struct FakeOs<const HEAP: usize = SMALL_HEAP> {
     cores: usize,
     /// Milliseconds that have passed.
     clock: AtomicU64,
+    /// What the system wipes in a copy, and what it is otherwise.
+    wiped: AtomicU32,
+    expected: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -116,12 +120,19 @@ impl<const HEAP: usize> FakeOs<HEAP> {
             has_huge_pages: false,
             huge: Vec::new(),
         };
-        Self { window, whole: (start, len), cores: 2, clock: AtomicU64::new(0), state: Mutex::new(state) }
+        let (wiped, expected) = (AtomicU32::new(0), AtomicU32::new(0));
+        let (clock, state) = (AtomicU64::new(0), Mutex::new(state));
+        Self { window, whole: (start, len), cores: 2, clock, wiped, expected, state }
     }
 
     pub(crate) fn with_cores(mut self, cores: usize) -> Self {
         self.cores = cores;
         self
+    }
+
+    /// The process is a copy from now on, and nobody was told.
+    pub(crate) fn copy(&self) {
+        self.wiped.store(0, Ordering::Relaxed);
     }
 
     /// From now on there are huge pages to map.
@@ -342,6 +353,14 @@ unsafe impl<const HEAP: usize> Os for FakeOs<HEAP> {
 
     fn now(&self) -> u64 {
         self.clock.load(Ordering::Relaxed)
+    }
+
+    fn watch_copies(&self) {
+        self.lineage().begin();
+    }
+
+    fn lineage(&self) -> Lineage<'_> {
+        Lineage { word: &self.wiped, expected: &self.expected }
     }
 
     fn pause(&self) {

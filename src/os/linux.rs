@@ -12,10 +12,11 @@ mod break_owner;
 mod cores;
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::{HEAP_SLOTS, Os};
-use crate::arch::{ADDRESS_BITS, syscall};
+use crate::arch::{ADDRESS_BITS, PAGE_LEN, syscall};
+use crate::lineage::Lineage;
 use break_owner::BreakOwner;
 
 /// The running kernel.
@@ -23,11 +24,20 @@ use break_owner::BreakOwner;
 pub(crate) struct Linux {
     page_len: AtomicUsize,
     break_owner: BreakOwner,
+    /// What the wiped word is in a process that is in order.
+    expected: AtomicU32,
 }
+
+/// One page, all zero at first, of which the kernel gives no copy to a child that does not share our memory.
+#[repr(C, align(4096))]
+struct Page([AtomicU32; PAGE_LEN / size_of::<u32>()]);
+
+static WIPED: Page = Page([const { AtomicU32::new(0) }; PAGE_LEN / size_of::<u32>()]);
+const _: () = assert!(align_of::<Page>() == PAGE_LEN && size_of::<Page>() == PAGE_LEN);
 
 impl Linux {
     pub(crate) const fn new() -> Self {
-        Self { page_len: AtomicUsize::new(0), break_owner: BreakOwner::new() }
+        Self { page_len: AtomicUsize::new(0), break_owner: BreakOwner::new(), expected: AtomicU32::new(0) }
     }
 }
 
@@ -110,6 +120,20 @@ unsafe impl Os for Linux {
         // SAFETY: clock_gettime(2) writes one timespec; this clock is read in user space and always there.
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
         time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+    }
+
+    fn watch_copies(&self) {
+        let advice = libc::MADV_WIPEONFORK as usize;
+        let page = (&raw const WIPED).addr();
+        // SAFETY: madvise(2) with this advice changes nothing in this process. Kernels before 4.14 do not know it.
+        if unsafe { syscall(libc::SYS_madvise, [page, PAGE_LEN, advice, 0, 0, 0]) } == 0 {
+            self.lineage().begin();
+        }
+    }
+
+    #[inline(always)]
+    fn lineage(&self) -> Lineage<'_> {
+        Lineage { word: &WIPED.0[0], expected: &self.expected }
     }
 
     fn pause(&self) {

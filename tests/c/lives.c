@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -229,6 +230,142 @@ static void vforks(void) {
     end_crowd();
 }
 
+// ---------------------------------------------------------------- copies that no handler was told of
+
+// Blocks that the crowd has made and anybody may free: of every arena, and of every size.
+static _Atomic(char *) handed[256];
+static void hand_over(uint64_t *seed, int count) {
+    while (count--) {
+        size_t len = 1 + random_step(seed) % (random_step(seed) % 20 ? 900 : 60000);
+        char *block = malloc(len);
+        EXPECT(block != NULL);
+        *block = (char)len;
+        free(atomic_exchange(&handed[random_step(seed) % LEN(handed)], block));
+    }
+}
+static void *busy_handing_over(void *at) {
+    for (uint64_t seed = (uintptr_t)at + 1; !stop;) {
+        some_blocks(random_step(&seed) + 1, 50);
+        hand_over(&seed, 50);
+        if (random_step(&seed) % 64 == 0) malloc_trim(0);
+    }
+    return NULL;
+}
+static void *live_in_copy(void *at) {
+    some_blocks((uintptr_t)at + 5, 300);
+    return malloc(100);
+}
+static pid_t raw_clone(int i) {
+    // The C library and its handlers hear of neither.
+    return i % 2 ? (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) : (pid_t)syscall(SYS_fork);
+}
+// During a fork the C library's locks are held as well: then a copy makes neither threads nor forks.
+static bool during_forks;
+__attribute__((noreturn)) static void be_a_copy(int i, int depth) {
+    alarm(30);
+    uint64_t seed = i + 1;
+    if (i % 3 == 0 && !during_forks) {
+        // Its own threads meet the held locks first, while this one holds others.
+        pthread_t thread[3];
+        void *left;
+        for (size_t j = 0; j < LEN(thread); j++) EXPECT(!pthread_create(&thread[j], NULL, live_in_copy, (void *)(i + j)));
+        some_blocks(i + 77, 200);
+        for (size_t j = 0; j < LEN(thread); j++) {
+            EXPECT(!pthread_join(thread[j], &left));
+            free(left);
+        }
+    }
+    for (size_t at = 0; at < LEN(handed); at++) {
+        char *block = handed[at];
+        if (!block) continue;
+        char was = *block;
+        if (at % 3 == 0) {
+            EXPECT((block = realloc(block, 1 + random_step(&seed) % 5000)) && *block == was);
+            atomic_store(&handed[at], block);
+        } else if (at % 3 == 1) {
+            free(block);
+            atomic_store(&handed[at], NULL);
+        }
+    }
+    for (int j = 0; j < 10; j++) some_blocks(i * 31 + j, 200);
+    hand_over(&seed, 300);
+    void *p;
+    EXPECT(!posix_memalign(&p, 256, 20000));
+    free(p);
+    if (i % 5 == 0) EXPECT(mallinfo2().uordblks > 0);
+    if (i % 5 == 1) malloc_trim(0);
+    // Copies of the copy, with and without the handlers.
+    if (depth > 0) {
+        pid_t child = i % 4 < 2 || during_forks ? raw_clone(i) : fork();
+        if (child == 0) be_a_copy(i + 1, depth - 1);
+        expect_end(child);
+        some_blocks(i + 13, 200);
+    }
+    _exit(0);
+}
+static void start_handing_over(void) {
+    for (size_t i = 0; i < LEN(crowd); i++) EXPECT(!pthread_create(&crowd[i], NULL, busy_handing_over, (void *)(i * 31)));
+}
+static void raw_clones(void) {
+    start_handing_over();
+    uint64_t seed = 99;
+    for (int i = 0; i < number; i++) {
+        hand_over(&seed, 20);
+        pid_t child = raw_clone(i);
+        if (child == 0) be_a_copy(i, i % 3);
+        expect_end(child);
+    }
+    end_crowd();
+}
+
+// Some threads fork with the handlers, others without: a copy may find every lock held for somebody else's fork.
+static void *copies(void *at) {
+    for (int i = 0; i < number; i++) {
+        bool is_raw = ((uintptr_t)at + i) % 2;
+        pid_t child = is_raw ? raw_clone(i / 2) : fork();
+        if (child == 0) {
+            if (is_raw) be_a_copy(i, 1);
+            be_a_child(1);
+        }
+        expect_end(child);
+    }
+    return NULL;
+}
+static void raw_clones_among_forks(void) {
+    during_forks = true;
+    start_handing_over();
+    pthread_t copying[4];
+    for (size_t i = 0; i < LEN(copying); i++) EXPECT(!pthread_create(&copying[i], NULL, copies, (void *)i));
+    for (size_t i = 0; i < LEN(copying); i++) EXPECT(!pthread_join(copying[i], NULL));
+    end_crowd();
+}
+
+// A child that shares the memory is no copy: what it takes is taken, and what it frees is freed.
+static char *of_the_child;
+static int share(void *at) {
+    for (int j = 0; j < 5; j++) some_blocks((uintptr_t)at + j, 200);
+    free(of_the_child);
+    of_the_child = memset(malloc(3000), 7, 3000);
+    return 0;
+}
+static size_t bytes_in_arenas(void) { return mallinfo2().arena; }
+static void shared_memory(void) {
+    static char stack[1 << 18] __attribute__((aligned(16)));
+    start_handing_over();
+    size_t least = 0;
+    for (int i = 0; i < number; i++) {
+        // Its thread waits meanwhile: both have one thread pointer, and so one cache.
+        pid_t child = clone(share, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, (void *)(uintptr_t)i);
+        expect_end(child);
+        EXPECT(of_the_child[2999] == 7);
+        some_blocks(i, 100);
+        if (i == 0) least = bytes_in_arenas();
+    }
+    end_crowd();
+    // No arena has been given up.
+    EXPECT(bytes_in_arenas() >= least / 4 && bytes_in_arenas() < 64 * M);
+}
+
 // ---------------------------------------------------------------- signals
 
 static _Atomic(long) ticks;
@@ -238,7 +375,8 @@ static void signal_storm(void) {
     struct itimerval every = {{0, 200}, {0, 200}};
     EXPECT(!sigaction(SIGALRM, &action, NULL) && !setitimer(ITIMER_REAL, &every, NULL));
     start_crowd();
-    time_t end = time(NULL) + number;
+    // Whole seconds: the one that begins with the first block may be over in a moment.
+    time_t end = time(NULL) + number + 1;
     for (uint64_t seed = 1; time(NULL) < end; seed++) some_blocks(seed, 500);
     end_crowd();
     memset(&every, 0, sizeof every);
@@ -369,7 +507,8 @@ static void abort_under_lock(void) {
 static const struct { const char *name; void (*run)(void); } modes[] = {
     {"many-short-threads", many_short_threads}, {"many-destructors", many_destructors}, {"cancellation", cancellation},
     {"small-stack", small_stack}, {"concurrent-forks", concurrent_forks}, {"handlers-in-preinit", handlers_in_preinit},
-    {"vforks", vforks}, {"signal-storm", signal_storm}, {"sigaltstacks", sigaltstacks},
+    {"vforks", vforks}, {"raw-clones", raw_clones}, {"raw-clones-among-forks", raw_clones_among_forks},
+    {"shared-memory", shared_memory}, {"signal-storm", signal_storm}, {"sigaltstacks", sigaltstacks},
     {"many-mappings", many_mappings}, {"commit-charge", commit_charge}, {"plugins", plugins},
     {"abort-without-stderr", abort_without_stderr}, {"abort-in-handler", abort_in_handler},
     {"abort-on-small-stack", abort_on_small_stack}, {"abort-cannot-be-caught", abort_cannot_be_caught},
