@@ -162,10 +162,16 @@ impl Head {
 
     /// The size in bytes if this is the head of a chunk of an arena that is in use; when it is free or mapped, no
     /// multiple of 16.
-    #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
     #[inline(always)]
     pub(crate) fn size_in_use(self) -> usize {
         (self.0 & (Self::SIZE | Self::FREE | Self::MAPPED)) as usize
+    }
+
+    /// The chunk's size if it is one of an arena that is in use.
+    #[inline(always)]
+    pub(crate) fn chunk_in_use(self) -> Option<ChunkSize> {
+        let bytes = self.size_in_use();
+        if bytes >= MIN_CHUNK && bytes.is_multiple_of(ALIGNMENT) { Some(ChunkSize::exact(bytes)) } else { None }
     }
 
     #[inline]

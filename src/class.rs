@@ -82,19 +82,15 @@ impl Class {
         if let Some(small) = Self::of_small_chunk(size.get()) {
             return Some(small);
         }
-        // The largest request that a class is sure to fit is 16 bytes shorter than its chunk; the class below the one
-        // of a request one byte longer is the last that fits.
+        // The largest request that a class is sure to fit is 16 bytes shorter than its chunk. These are whole steps, from 17 to
+        // 32 of each doubling, and what a chunk has beyond one may be 16 bytes.
         let longest = size.get() - ALIGNMENT;
-        let index = if longest >= MAX_REQUEST {
-            CLASSES - 1
-        } else {
-            match Self::of_request(longest + 1) {
-                Some(above) if above.index() > SMALL => above.index() - 1,
-                _ => return None,
-            }
-        };
-        let class = Self(index as u8);
-        if size.get() - class.chunk().get() <= ALIGNMENT { Some(class) } else { None }
+        let log = (longest | 1 << FIRST_LOG).ilog2() as usize;
+        let step_log = log - STEPS.ilog2() as usize;
+        let index = SMALL + (log - FIRST_LOG) * STEPS + (longest >> step_log);
+        let index = index.wrapping_sub(STEPS + 1);
+        let beyond = longest & ((1 << step_log) - 1);
+        if index >= SMALL && index < CLASSES && beyond <= ALIGNMENT { Some(Self(index as u8)) } else { None }
     }
 
     /// Every class.

@@ -16,9 +16,7 @@ use core::ptr::NonNull;
 use super::{Claimed, Contents, Malloc, fill};
 use crate::arch::prefetch;
 use crate::arenas::ArenaCell;
-use crate::chunk::Owner;
-#[cfg(all(not(test), any(feature = "preload", feature = "override")))]
-use crate::chunk::{ChunkPtr, MEM_OFFSET};
+use crate::chunk::{ChunkPtr, MEM_OFFSET, Owner};
 use crate::class::{self, Class};
 use crate::depot;
 use crate::fatal::check;
@@ -234,9 +232,36 @@ impl<O: Os> Malloc<O> {
         Class::of_small_chunk(chunk.head()?.size_in_use())
     }
 
+    /// The class of a block that lies in an arena, if its head and the one behind it are in order; `None` for anything else,
+    /// which takes a closer look.
+    #[inline(always)]
+    fn class_of(&self, mem: NonNull<u8>) -> Option<Class> {
+        let address = mem.addr().get();
+        if !address.is_multiple_of(ALIGNMENT) || !self.source.knows(address.wrapping_sub(MEM_OFFSET)) {
+            return None;
+        }
+        // SAFETY: aligned, and a caller passes what it was handed out: there is a head before it.
+        let chunk = unsafe { ChunkPtr::from_mem(mem) };
+        let size = chunk.head()?.chunk_in_use()?;
+        let class = Class::of_chunk(size)?;
+        chunk.next(size).head()?;
+        Some(class)
+    }
+
     /// Takes a block back, into the cache if it has a class.
     #[inline]
     pub(crate) fn free_cached(&self, cache: &mut ThreadCache, mem: NonNull<u8>) {
+        if self.source.params.get(Param::Perturb) == 0
+            && let Some(class) = self.class_of(mem)
+            && cache.push(class, mem)
+        {
+            return;
+        }
+        self.free_cached_otherwise(cache, mem);
+    }
+
+    #[inline(never)]
+    fn free_cached_otherwise(&self, cache: &mut ThreadCache, mem: NonNull<u8>) {
         let claimed = self.claimed(mem);
         check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
         match Class::of_chunk(claimed.size) {
