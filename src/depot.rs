@@ -19,18 +19,25 @@
 //! need not grow keeps what comes and goes. A magazine that does not fit into the bound goes to the arenas. A depot lock and
 //! an arena's are never held together. The callers see to it that the process is no copy that is left behind before they come
 //! here, so that a lock which such a copy finds held has nobody inside.
+//!
+//! All of it is there several times, in *lanes*. A thread puts into the lane of its own and takes from there first, then from
+//! the others: what one thread frees for another, that one finds. Of two threads that build and drop generations at the same
+//! time, each on its core, neither waits for the other, and each gets its own blocks again, which its core has in its caches.
+
+use crossbeam_utils::CachePadded;
 
 use crate::class::{CLASSES, Class};
 use crate::magazine::{Magazine, Stack};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::tally::Tally;
 
 /// What it holds at most, in bytes.
 const MOST: usize = 8 << 20;
 /// And of blocks that are not small: each is worth many small ones, and may have many pages to itself.
 const MOST_MEDIUM: usize = 1 << 20;
 /// What it may hold and nobody look after it: only the purge clock drains a depot that nobody uses, in bytes.
-pub(crate) const UNWATCHED: usize = 1 << 20;
+const UNWATCHED: usize = 1 << 20;
 
 /// A class each. The models have two, which all that they do is about.
 const STORES: usize = if cfg!(loom) { 2 } else { CLASSES };
@@ -55,14 +62,52 @@ impl Store {
     }
 }
 
-/// The magazines of every class.
+/// The magazines of one class in one lane.
+#[derive(Debug)]
+struct Rack {
+    /// A hint, which saves those that come from other lanes the lock. Written under that.
+    has_any: AtomicBool,
+    store: Mutex<Store>,
+}
+
+impl Rack {
+    #[cfg(not(loom))]
+    const fn new() -> Self {
+        Self { has_any: AtomicBool::new(false), store: Mutex::new(Store::EMPTY) }
+    }
+
+    #[cfg(loom)]
+    fn new() -> Self {
+        Self { has_any: AtomicBool::new(false), store: Mutex::new(Store::EMPTY) }
+    }
+}
+
+/// How many lanes there are.
+const LANES: usize = if cfg!(loom) { 1 } else { 4 };
+
+/// Where a thread puts its magazines: a number that it keeps, and shares with few that run at the same time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lane(u8);
+
+impl Lane {
+    /// That of the `n`-th thread.
+    pub(crate) fn of_nth(n: usize) -> Self {
+        Self((n % LANES) as u8)
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.0) % LANES
+    }
+}
+
+/// The magazines of every class, in every lane.
 #[derive(Debug)]
 pub(crate) struct Depot {
-    stores: [Mutex<Store>; STORES],
-    /// Bytes of all blocks here. Relaxed: a bound that may be missed by a magazine or two.
-    bytes: AtomicUsize,
+    lanes: [CachePadded<[Rack; STORES]>; LANES],
+    /// Bytes of all blocks here. A bound on it may be missed by what the tally may be off.
+    bytes: Tally<LANES>,
     /// Of these, what is not small.
-    medium_bytes: AtomicUsize,
+    medium_bytes: Tally<LANES>,
 }
 
 fn bytes_of(class: Class, magazine: &Magazine) -> usize {
@@ -72,55 +117,80 @@ fn bytes_of(class: Class, magazine: &Magazine) -> usize {
 impl Depot {
     #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
-        let stores = [const { <Mutex<Store>>::new(Store::EMPTY) }; STORES];
-        Self { stores, bytes: AtomicUsize::new(0), medium_bytes: AtomicUsize::new(0) }
+        Self {
+            lanes: [const { CachePadded::new([const { Rack::new() }; STORES]) }; LANES],
+            bytes: Tally::new(),
+            medium_bytes: Tally::new(),
+        }
     }
 
     #[cfg(loom)]
     fn new() -> Self {
-        let stores = core::array::from_fn(|_| Mutex::new(Store::EMPTY));
-        Self { stores, bytes: AtomicUsize::new(0), medium_bytes: AtomicUsize::new(0) }
+        let lane = || CachePadded::new(core::array::from_fn(|_| Rack::new()));
+        Self { lanes: core::array::from_fn(|_| lane()), bytes: Tally::new(), medium_bytes: Tally::new() }
     }
 
     /// Bytes of all blocks here.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes.sum()
+    }
+
+    /// Whether it has more than may wait here and nobody look after it.
+    pub(crate) fn is_worth_watching(&self) -> bool {
+        self.bytes.roughly() > UNWATCHED
     }
 
     /// Keeps a magazine, or hands it back when there is no room for it.
-    pub(crate) fn put(&self, class: Class, magazine: Magazine) -> Option<Magazine> {
+    pub(crate) fn put(&self, class: Class, lane: Lane, magazine: Magazine) -> Option<Magazine> {
         let bytes = bytes_of(class, &magazine);
-        if self.bytes() + bytes > MOST {
+        let has_room = self.bytes.roughly() + bytes <= MOST
+            && (class.is_small() || self.medium_bytes.roughly() + bytes <= MOST_MEDIUM);
+        if !has_room {
             return Some(magazine);
         }
-        if !class.is_small() && self.medium_bytes.load(Ordering::Relaxed) + bytes > MOST_MEDIUM {
-            return Some(magazine);
-        }
-        let mut store = self.stores[class.index()].lock();
+        let rack = &self.lanes[lane.index()][class.index()];
+        let mut store = rack.store.lock();
         store.bytes += bytes;
         store.stack.push(magazine);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        rack.has_any.store(true, Ordering::Relaxed);
+        // Under the lock: a fork in between would leave the child with a wrong sum.
+        self.bytes.add(lane.index(), bytes);
         if !class.is_small() {
-            self.medium_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.medium_bytes.add(lane.index(), bytes);
         }
         None
     }
 
-    /// Takes the magazine of `class` that was put here last.
-    pub(crate) fn take(&self, class: Class) -> Option<Magazine> {
-        self.take_from(&mut self.stores[class.index()].lock(), class)
+    /// Takes the magazine of `class` that was put into `lane` last, or into another.
+    pub(crate) fn take(&self, class: Class, lane: Lane) -> Option<Magazine> {
+        let all = (0..LANES).map(|step| (lane.index() + step) % LANES);
+        all.into_iter().find_map(|lane| self.take_from(class, lane))
     }
 
-    fn take_from(&self, store: &mut Store, class: Class) -> Option<Magazine> {
+    fn take_from(&self, class: Class, lane: usize) -> Option<Magazine> {
+        let rack = &self.lanes[lane][class.index()];
+        if !rack.has_any.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut store = rack.store.lock();
         let magazine = store.stack.pop()?;
         let bytes = bytes_of(class, &magazine);
         store.bytes -= bytes;
         store.lowest = store.lowest.min(store.bytes);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if store.bytes == 0 {
+            rack.has_any.store(false, Ordering::Relaxed);
+        }
+        self.bytes.subtract(lane, bytes);
         if !class.is_small() {
-            self.medium_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.medium_bytes.subtract(lane, bytes);
         }
         Some(magazine)
+    }
+
+    /// The lanes' numbers, classes and racks, all of them.
+    fn racks(&self) -> impl Iterator<Item = (usize, Class, &Rack)> {
+        let lanes = self.lanes.iter().enumerate();
+        lanes.flat_map(|(lane, racks)| Class::all().zip(racks.iter()).map(move |(class, rack)| (lane, class, rack)))
     }
 
     /// Calls `each` with every magazine, none of which is here any more then.
@@ -142,13 +212,15 @@ impl Depot {
     /// Takes magazines of each class until `how_much` bytes of it are gone.
     fn drain_some(&self, how_much: impl Fn(&mut Store) -> usize, mut each: impl FnMut(Class, Magazine)) -> usize {
         let mut drained = 0;
-        for (class, store) in Class::all().zip(&self.stores) {
-            let mut left = how_much(&mut store.lock());
+        for (lane, class, rack) in self.racks() {
+            if !rack.has_any.load(Ordering::Relaxed) {
+                continue;
+            }
+            let mut left = how_much(&mut rack.store.lock());
             // One at a time, so that the child of a fork in another thread finds the others here. What is put meanwhile
             // stays.
             while left > 0 {
-                let magazine = self.take_from(&mut store.lock(), class);
-                let Some(magazine) = magazine else { break };
+                let Some(magazine) = self.take_from(class, lane) else { break };
                 let bytes = bytes_of(class, &magazine);
                 left = left.saturating_sub(bytes);
                 drained += bytes;
@@ -161,13 +233,13 @@ impl Depot {
     /// Somebody is busy with a class for ever.
     #[cfg(test)]
     pub(crate) fn leave_inside(&self, class: Class) {
-        core::mem::forget(self.stores[class.index()].lock());
+        self.lanes.iter().for_each(|racks| core::mem::forget(racks[class.index()].store.lock()));
     }
 
     /// How many blocks are here.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn count(&self) -> usize {
-        self.stores.iter().map(|store| store.lock().stack.count()).sum()
+        self.racks().map(|(_, _, rack)| rack.store.lock().stack.count()).sum()
     }
 
     /// In a copy that no handler was told of: what another thread was busy with is lost.
@@ -175,37 +247,38 @@ impl Depot {
     #[allow(unsafe_code)]
     pub(crate) fn put_in_order(&self) {
         let (mut bytes, mut medium_bytes) = (0, 0);
-        for (class, store) in Class::all().zip(&self.stores) {
+        for (_, class, rack) in self.racks() {
             // SAFETY: looked at, and released below once for the holder that is not here.
-            let raw = unsafe { store.raw() };
+            let raw = unsafe { rack.store.raw() };
             if raw.is_left_held() {
                 // SAFETY: its holder is not here, and nobody comes before the copy is in order.
-                unsafe { store.data_ptr().write(Store::EMPTY) };
+                unsafe { rack.store.data_ptr().write(Store::EMPTY) };
                 raw.free_left_held();
             }
-            let held = store.lock().bytes;
+            let held = rack.store.lock().bytes;
+            rack.has_any.store(held > 0, Ordering::Relaxed);
             bytes += held;
             medium_bytes += if class.is_small() { 0 } else { held };
         }
-        self.bytes.store(bytes, Ordering::Relaxed);
-        self.medium_bytes.store(medium_bytes, Ordering::Relaxed);
+        self.bytes.set(bytes);
+        self.medium_bytes.set(medium_bytes);
     }
 
     /// Before a fork: takes every lock.
     #[allow(unsafe_code)]
     pub(crate) fn begin_fork(&self) {
-        for store in &self.stores {
+        for (_, _, rack) in self.racks() {
             // SAFETY: the raw lock is released by `end_fork`.
-            unsafe { store.raw() }.lock_for_fork();
+            unsafe { rack.store.raw() }.lock_for_fork();
         }
     }
 
     /// After a fork, in the parent or in the child.
     #[allow(unsafe_code)]
     pub(crate) fn end_fork(&self) {
-        for store in &self.stores {
+        for (_, _, rack) in self.racks() {
             // SAFETY: taken by `begin_fork` in this thread, or in the one that this is a copy of.
-            unsafe { store.raw() }.release_after_fork();
+            unsafe { rack.store.raw() }.release_after_fork();
         }
     }
 }
@@ -213,8 +286,11 @@ impl Depot {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::tally::COARSE;
     use core::ptr::NonNull;
     use std::boxed::Box;
+
+    const LANE: Lane = Lane(1);
 
     fn class() -> Class {
         Class::of_request(120).expect("a small request")
@@ -235,30 +311,46 @@ mod tests {
 
     /// Puts `count` magazines; how many stayed.
     fn put(depot: &Depot, count: usize) -> usize {
-        (0..count).filter(|_| depot.put(class(), full()).is_none()).count()
+        (0..count).filter(|_| depot.put(class(), LANE, full()).is_none()).count()
     }
 
     /// Takes `count` magazines; how many were there.
     fn take(depot: &Depot, count: usize) -> usize {
-        (0..count).filter(|_| depot.take(class()).is_some()).count()
+        (0..count).filter(|_| depot.take(class(), LANE).is_some()).count()
     }
 
     #[test]
     fn it_holds_no_more_than_it_may() {
         let depot = Depot::new();
-        let fits = MOST / (class().chunk().get() * class().magazine());
-        assert_eq!(put(&depot, fits + 10), fits);
-        assert_eq!(take(&depot, fits + 10), fits);
+        let len = class().chunk().get() * class().magazine();
+        let stay = put(&depot, 2 * MOST / len);
+        assert!((MOST..=MOST + COARSE).contains(&(stay * len + len)));
+        assert_eq!(take(&depot, stay + 10), stay);
         assert_eq!(depot.bytes(), 0);
+    }
+
+    #[test]
+    fn a_lane_gets_its_own_magazines_first_and_then_those_of_others() {
+        let depot = Depot::new();
+        let lanes = [0, 1, 2].map(Lane::of_nth);
+        let firsts = lanes.map(|lane| {
+            let magazine = full();
+            let first = magazine.first();
+            assert!(depot.put(class(), lane, magazine).is_none());
+            first
+        });
+        let take = |lane| depot.take(class(), lane).and_then(|magazine| magazine.first());
+        assert_eq!([lanes[1], lanes[0], lanes[0]].map(take), [firsts[1], firsts[0], firsts[2]]);
+        assert_eq!(take(lanes[2]), None);
     }
 
     #[test]
     fn of_blocks_that_are_not_small_it_holds_less() {
         let depot = Depot::new();
         let medium = Class::of_request(2000).expect("a request with a class");
-        let fits = MOST_MEDIUM / (medium.chunk().get() * medium.magazine());
-        let stay = (0..fits + 10).filter(|_| depot.put(medium, full_of(medium)).is_none()).count();
-        assert_eq!(stay, fits);
+        let len = medium.chunk().get() * medium.magazine();
+        let stay = (0..2 * MOST_MEDIUM / len).filter(|_| depot.put(medium, LANE, full_of(medium)).is_none()).count();
+        assert!((MOST_MEDIUM..=MOST_MEDIUM + COARSE).contains(&(stay * len + len)));
         assert_eq!(put(&depot, 1), 1, "there is room for small ones");
     }
 
@@ -319,6 +411,8 @@ mod models {
     #[allow(unsafe_code)]
     unsafe impl Send for Shared {}
 
+    const LANE: Lane = Lane(0);
+
     fn class(index: usize) -> Class {
         Class::all().nth(index).expect("an index of a class")
     }
@@ -354,10 +448,9 @@ mod models {
 
         /// What every look at it under all locks must find.
         fn assert_whole(&self) {
-            let bytes: usize = Class::all()
-                .zip(&self.depot.stores)
-                .map(|(class, store)| {
-                    let mut store = store.lock();
+            let bytes: usize = (self.depot.racks())
+                .map(|(_, class, rack)| {
+                    let mut store = rack.store.lock();
                     let blocks = store.stack.count();
                     assert_eq!(store.bytes, blocks * class.chunk().get());
                     store.bytes
@@ -371,15 +464,15 @@ mod models {
     fn a_magazine_has_one_owner_and_none_is_lost() {
         model(|| {
             let shared = Shared::new(4);
-            assert!(shared.depot.put(class(0), shared.magazine(0..1)).is_none());
+            assert!(shared.depot.put(class(0), LANE, shared.magazine(0..1)).is_none());
             let other = shared.clone();
             let thread = loom::thread::spawn(move || {
-                let mut taken = other.depot.take(class(0));
+                let mut taken = other.depot.take(class(0), LANE);
                 let had = taken.as_mut().map_or(0, |magazine| other.use_blocks(magazine));
-                assert!(other.depot.put(class(0), other.magazine(1..3)).is_none());
+                assert!(other.depot.put(class(0), LANE, other.magazine(1..3)).is_none());
                 (had, taken)
             });
-            assert!(shared.depot.put(class(1), shared.magazine(3..4)).is_none());
+            assert!(shared.depot.put(class(1), LANE, shared.magazine(3..4)).is_none());
             let mut drained = 0;
             shared.depot.drain(|_, mut magazine| drained += shared.use_blocks(&mut magazine));
             let (had, _) = thread.join().expect("no panic");
@@ -393,18 +486,18 @@ mod models {
     fn a_fork_finds_every_store_whole() {
         model(|| {
             let shared = Shared::new(3);
-            assert!(shared.depot.put(class(0), shared.magazine(0..1)).is_none());
+            assert!(shared.depot.put(class(0), LANE, shared.magazine(0..1)).is_none());
             let other = shared.clone();
             let thread = loom::thread::spawn(move || {
-                let taken = other.depot.take(class(0));
-                assert!(other.depot.put(class(1), other.magazine(1..3)).is_none());
+                let taken = other.depot.take(class(0), LANE);
+                assert!(other.depot.put(class(1), LANE, other.magazine(1..3)).is_none());
                 taken.map(|mut magazine| other.use_blocks(&mut magazine))
             });
             shared.depot.begin_fork();
             sync::begin_fork();
             shared.assert_whole();
             // A handler of another library allocates.
-            let taken = shared.depot.take(class(0)).map(|mut magazine| shared.use_blocks(&mut magazine));
+            let taken = shared.depot.take(class(0), LANE).map(|mut magazine| shared.use_blocks(&mut magazine));
             sync::end_fork();
             shared.depot.end_fork();
             let had = thread.join().expect("no panic");

@@ -36,13 +36,14 @@
 //! Each module uses those above its own row, or on it; docs/design.md follows one request and one block through them.
 //!
 //! ```text
-//! 0  size  class  fatal  secret  attention  generation  options  sync  span  arch  pages  watermark  budget
+//! 0  size  class  fatal  secret  attention  generation  options  lineage  sync  tally  span  arch  pages
+//!    watermark  budget
 //! 1  os (the memory source)         os::linux, os::fake
 //! 2  chunk (boundary tags)
 //! 3  bins  brk  heap  mapped  source  huge  magazine (blocks in caches)
 //! 4  arena (split, coalesce)        arena::top, arena::runs, arena::check
 //! 5  publish  claim  arenas (choose, fork)  depot (magazines of all threads)
-//! 6  tcache (magazines of one)      malloc, malloc::cached (the allocator over any memory source)
+//! 6  tcache (magazines of one)      malloc, malloc::cached (the allocator over any memory source), malloc::order (copies)
 //! 7  settings  environment  stats  walk  report  builder     guarded (feature `hardened`)
 //! 8  global (the one static, threads, GlobalAlloc)     background (the optional thread)
 //! 9  figures (what Rust may ask)     c_abi (malloc.h)  allocator_api
@@ -134,6 +135,8 @@ mod source;
 mod span;
 #[cfg(not(loom))]
 mod stats;
+#[cfg_attr(loom, allow(dead_code))]
+mod tally;
 #[cfg(not(loom))]
 mod tcache;
 #[cfg(not(loom))]

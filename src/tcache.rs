@@ -26,6 +26,7 @@ use core::ptr::NonNull;
 use crate::arenas::ArenaCell;
 use crate::claim::{Claim, Condition};
 use crate::class::{self, CLASSES, Class};
+use crate::depot::Lane;
 use crate::magazine::{Loaded, Magazine};
 use crate::os::Os;
 use crate::publish::{Node, Published};
@@ -49,6 +50,8 @@ pub(crate) struct ThreadCache {
     batch: [u8; CLASSES],
     /// Written by the owner only; figures read it.
     arena: AtomicPtr<ArenaCell>,
+    /// Its thread's part of the depot.
+    lane: Lane,
     /// Bytes of all spare magazines.
     spare_bytes: usize,
     /// How many requests may pass before the clock is looked at again, while a purge is due.
@@ -65,12 +68,13 @@ pub(crate) struct ThreadCache {
 }
 
 impl ThreadCache {
-    fn new(arena: &'static ArenaCell) -> Self {
+    fn new(arena: &'static ArenaCell, lane: Lane) -> Self {
         Self {
             loaded: [const { Loaded::EMPTY }; CLASSES],
             spare: [const { Magazine::EMPTY }; CLASSES],
             batch: [1; CLASSES],
             arena: AtomicPtr::new(core::ptr::from_ref(arena).cast_mut()),
+            lane,
             spare_bytes: 0,
             patience: 0,
             granted: 0,
@@ -103,6 +107,12 @@ impl ThreadCache {
     pub(crate) fn arena(&self) -> &'static ArenaCell {
         // SAFETY: stored from a reference that lasts for ever. Relaxed: by this thread.
         unsafe { &*self.arena.load(Ordering::Relaxed) }
+    }
+
+    /// Its thread's lane in the depot.
+    #[inline]
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane
     }
 
     pub(crate) fn set_arena(&mut self, arena: &'static ArenaCell) {
@@ -326,7 +336,7 @@ impl Caches {
     fn make<O: Os>(&self, os: &O, arena: &'static ArenaCell) -> Option<CachePtr> {
         let place = os.map(round_up(size_of::<CacheCell>(), os.page_len())?)?.cast::<CacheCell>();
         let cell = CacheCell {
-            cache: UnsafeCell::new(ThreadCache::new(arena)),
+            cache: UnsafeCell::new(ThreadCache::new(arena, Lane::of_nth(self.published.iter().count()))),
             owner: Claim::taken(),
             older: AtomicPtr::new(core::ptr::null_mut()),
         };
@@ -408,7 +418,7 @@ mod tests {
 
     fn cache() -> ThreadCache {
         let arenas: &'static Arenas = Box::leak(Box::new(Arenas::new()));
-        let mut cache = ThreadCache::new(arenas.main());
+        let mut cache = ThreadCache::new(arenas.main(), Lane::of_nth(0));
         cache.set_limits(128, class::MAX_REQUEST);
         cache
     }

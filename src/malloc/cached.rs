@@ -18,7 +18,7 @@ use crate::arch::prefetch;
 use crate::arenas::ArenaCell;
 use crate::chunk::{ChunkPtr, MEM_OFFSET, Owner};
 use crate::class::{self, Class};
-use crate::depot;
+use crate::depot::Lane;
 use crate::fatal::check;
 use crate::heap::HeapPtr;
 use crate::magazine::{self, Magazine};
@@ -177,7 +177,7 @@ impl<O: Os> Malloc<O> {
         if !cache.keeps(class) || self.mapped.wants(&self.source, class.chunk()) {
             return self.allocate(cache.arena(), class.chunk().usable(), Contents::Any);
         }
-        if let Some(magazine) = self.depot.take(class) {
+        if let Some(magazine) = self.depot.take(class, cache.lane()) {
             cache.load(class, magazine);
             return cache.pop(class);
         }
@@ -297,20 +297,20 @@ impl<O: Os> Malloc<O> {
             return self.free(mem);
         }
         let full = cache.set_loaded_aside(class);
-        self.put_away(class, full);
+        self.put_away(class, cache.lane(), full);
         // There is room now.
         let _ = cache.push(class, mem);
     }
 
     /// A magazine that its thread does not need: to the depot, or to the arenas.
-    pub(crate) fn put_away(&self, class: Class, magazine: Magazine) {
+    pub(crate) fn put_away(&self, class: Class, lane: Lane, magazine: Magazine) {
         if magazine.is_empty() {
             return;
         }
         self.keep_order();
-        if let Some(magazine) = self.depot.put(class, magazine) {
+        if let Some(magazine) = self.depot.put(class, lane, magazine) {
             self.flush(magazine);
-        } else if self.depot.bytes() > depot::UNWATCHED {
+        } else if self.depot.is_worth_watching() {
             self.watch();
         }
     }
@@ -366,7 +366,8 @@ impl<O: Os> Malloc<O> {
 
     /// Empties a cache into the depot, or into the arenas where that is full: its thread ends.
     pub(crate) fn put_all_away(&self, cache: &mut ThreadCache) {
-        cache.drain(|class, magazine| self.put_away(class, magazine));
+        let lane = cache.lane();
+        cache.drain(|class, magazine| self.put_away(class, lane, magazine));
     }
 
     /// Empties a cache into the arenas.
