@@ -232,6 +232,11 @@ impl Arena {
         self.top.carve(size)
     }
 
+    /// Whether it has never had more from the system than now.
+    pub(crate) fn is_as_large_as_ever(&self) -> bool {
+        self.counts.system == self.counts.most_system
+    }
+
     /// A chunk of `size`, or `None` when the system would have to be asked for more.
     #[inline]
     pub(crate) fn allocate_present(&mut self, size: ChunkSize) -> Option<Block> {
@@ -338,9 +343,29 @@ impl Arena {
         size: ChunkSize,
         alignment: usize,
     ) -> Option<(Block, Release)> {
-        // Room for the smallest chunk before the aligned place, wherever that is.
-        let ample = size.usable().checked_add(alignment)?.checked_add(MIN_CHUNK)?;
-        let block = self.allocate(source, ChunkSize::for_request(ample)?)?;
+        let block = self.allocate(source, ample(size, alignment)?)?;
+        self.align(source, block, size, alignment)
+    }
+
+    /// As [`allocate_aligned`](Self::allocate_aligned); `None` when the system would have to be asked for more.
+    pub(crate) fn allocate_aligned_present<O: Os>(
+        &mut self,
+        source: &Source<O>,
+        size: ChunkSize,
+        alignment: usize,
+    ) -> Option<(Block, Release)> {
+        let block = self.allocate_present(ample(size, alignment)?)?;
+        self.align(source, block, size, alignment)
+    }
+
+    /// Cuts an aligned chunk of `size` out of an [`ample`] one.
+    fn align<O: Os>(
+        &mut self,
+        source: &Source<O>,
+        block: Block,
+        size: ChunkSize,
+        alignment: usize,
+    ) -> Option<(Block, Release)> {
         let chunk = block.chunk;
         let mem = chunk.mem().addr().get();
         let mut lead = round_up(mem, alignment)? - mem;
@@ -518,4 +543,10 @@ impl Arena {
         chunk.next(whole).set_prev_in_use(true);
         (true, self.shrink(source, chunk, size))
     }
+}
+
+/// What a chunk of `size` at a multiple of `alignment` is cut out of: there is room for the smallest chunk before it, wherever
+/// the aligned place is.
+fn ample(size: ChunkSize, alignment: usize) -> Option<ChunkSize> {
+    ChunkSize::for_request(size.usable().checked_add(alignment)?.checked_add(MIN_CHUNK)?)
 }

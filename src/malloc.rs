@@ -141,7 +141,7 @@ impl<O: Os> Malloc<O> {
     /// The arena `home` is about to ask the system for more, for a chunk of `size`. First those that have much free memory are
     /// asked, as far as nobody is busy there: so what threads that are gone have left is used up. Then what waits in the depot
     /// and is of no use there gets a chance to become a chunk that is large enough. Small blocks hardly ever become a large
-    /// one: for that the depot is left as it is.
+    /// one: for that the depot is left as it is, unless the arena would grow beyond what it ever had.
     #[cold]
     fn spare_growth<T>(
         &self,
@@ -150,7 +150,11 @@ impl<O: Os> Malloc<O> {
         mut take: impl FnMut(&mut Arena) -> Option<T>,
     ) -> Option<T> {
         let taken = self.take_from_others(home, &mut take);
-        if taken.is_some() || Class::of_request(size.usable()).is_none() || self.depot.bytes() < WORTH_EMPTYING {
+        let is_worth_it = || {
+            let is_new_high = || self.lock(home).is_some_and(|arena| arena.is_as_large_as_ever());
+            self.depot.bytes() >= WORTH_EMPTYING && (Class::of_request(size.usable()).is_some() || is_new_high())
+        };
+        if taken.is_some() || !is_worth_it() {
             return taken;
         }
         self.keep_order();
@@ -207,6 +211,12 @@ impl<O: Os> Malloc<O> {
             && let Some(chunk) = self.mapped.map(&self.source, bytes, alignment)
         {
             return Some(self.hand_out_mapped(chunk, contents));
+        }
+        let present = |arena: &mut Arena| arena.allocate_aligned_present(&self.source, size, alignment);
+        let found = self.lock(home).and_then(|mut arena| present(&mut arena));
+        if let Some((block, release)) = found.or_else(|| self.spare_growth(home, size, present)) {
+            release.run(&self.source);
+            return Some(self.hand_out(block, contents));
         }
         let others = self.arenas.iter().filter(|&cell| !core::ptr::eq(cell, home));
         for cell in core::iter::once(home).chain(others) {
