@@ -23,7 +23,7 @@ fn a_window_of_aligned_blocks_takes_little_more_than_is_live() {
         state >> 33
     };
     // SAFETY: no layout is of no bytes.
-    let mut block = |number| (unsafe { alloc(layout(number)) }, layout(number));
+    let block = |number| (unsafe { alloc(layout(number)) }, layout(number));
     let mut window: Vec<_> = (0..4_000).map(|_| block(random())).collect();
     let live: usize = window.iter().map(|(_, layout)| layout.size()).sum();
     for _ in 0..400_000 {
