@@ -232,30 +232,31 @@ impl<O: Os> Malloc<O> {
         Class::of_small_chunk(chunk.head()?.size_in_use())
     }
 
-    /// The class of a block that lies in an arena, if its head and the one behind it are in order; `None` for anything else,
-    /// which takes a closer look.
+    /// A block in use that lies in an arena; `None` for anything else, which takes a closer look.
     #[inline(always)]
-    fn class_of(&self, mem: NonNull<u8>) -> Option<Class> {
+    fn claimed_in_arena(&self, mem: NonNull<u8>) -> Option<Claimed> {
         let address = mem.addr().get();
         if !address.is_multiple_of(ALIGNMENT) || !self.source.knows(address.wrapping_sub(MEM_OFFSET)) {
             return None;
         }
         // SAFETY: aligned, and a caller passes what it was handed out: there is a head before it.
         let chunk = unsafe { ChunkPtr::from_mem(mem) };
-        let size = chunk.head()?.chunk_in_use()?;
-        let class = Class::of_chunk(size)?;
-        chunk.next(size).head()?;
-        Some(class)
+        let head = chunk.head()?;
+        Some(Claimed { chunk, size: head.chunk_in_use()?, owner: head.owner() })
     }
 
     /// Takes a block back, into the cache if it has a class.
     #[inline]
     pub(crate) fn free_cached(&self, cache: &mut ThreadCache, mem: NonNull<u8>) {
-        if self.source.params.get(Param::Perturb) == 0
-            && let Some(class) = self.class_of(mem)
-            && cache.push(class, mem)
-        {
-            return;
+        if let Some(claimed) = self.claimed_in_arena(mem) {
+            let Some(class) = Class::of_chunk(claimed.size) else {
+                check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
+                return self.free_claimed(claimed);
+            };
+            let is_next_sound = claimed.chunk.next(claimed.size).head().is_some();
+            if is_next_sound && self.source.params.get(Param::Perturb) == 0 && cache.push(class, mem) {
+                return;
+            }
         }
         self.free_cached_otherwise(cache, mem);
     }
