@@ -36,6 +36,8 @@ use crate::tally::Tally;
 const MOST: usize = 8 << 20;
 /// And of blocks that are not small: each is worth many small ones, and may have many pages to itself.
 const MOST_MEDIUM: usize = 1 << 20;
+/// What a single request or a tick of the clock takes out at most: freed into the arenas, that is some milliseconds.
+const MOST_AT_ONCE: usize = 1 << 20;
 /// What it may hold and nobody look after it: only the purge clock drains a depot that nobody uses, in bytes.
 const UNWATCHED: usize = 1 << 20;
 
@@ -195,31 +197,39 @@ impl Depot {
 
     /// Calls `each` with every magazine, none of which is here any more then.
     pub(crate) fn drain(&self, each: impl FnMut(Class, Magazine)) {
-        self.drain_some(|store| store.bytes, each);
+        self.drain_some(usize::MAX, |store| store.bytes, each);
     }
 
     /// An arena would have to grow: what nobody has asked for since the last look goes, magazine by magazine, to `each`.
     /// Returns how many bytes went.
     pub(crate) fn drain_unused(&self, each: impl FnMut(Class, Magazine)) -> usize {
-        self.drain_some(Store::unused, each)
+        self.drain_some(MOST_AT_ONCE, Store::unused, each)
     }
 
     /// The purge clock ticks: as [`drain_unused`](Self::drain_unused), but only half of it goes.
     pub(crate) fn drain_half_unused(&self, each: impl FnMut(Class, Magazine)) -> usize {
-        self.drain_some(|store| store.unused().div_ceil(2), each)
+        self.drain_some(MOST_AT_ONCE, |store| store.unused().div_ceil(2), each)
     }
 
-    /// Takes magazines of each class until `how_much` bytes of it are gone.
-    fn drain_some(&self, how_much: impl Fn(&mut Store) -> usize, mut each: impl FnMut(Class, Magazine)) -> usize {
+    /// Takes magazines of each class until `how_much` bytes of it are gone, or `most` of all.
+    fn drain_some(
+        &self,
+        most: usize,
+        how_much: impl Fn(&mut Store) -> usize,
+        mut each: impl FnMut(Class, Magazine),
+    ) -> usize {
         let mut drained = 0;
         for (lane, class, rack) in self.racks() {
+            if drained >= most {
+                break;
+            }
             if !rack.has_any.load(Ordering::Relaxed) {
                 continue;
             }
             let mut left = how_much(&mut rack.store.lock());
             // One at a time, so that the child of a fork in another thread finds the others here. What is put meanwhile
             // stays.
-            while left > 0 {
+            while left > 0 && drained < most {
                 let Some(magazine) = self.take_from(class, lane) else { break };
                 let bytes = bytes_of(class, &magazine);
                 left = left.saturating_sub(bytes);
@@ -366,6 +376,18 @@ mod tests {
         assert_eq!(drained, 6, "four were asked for");
         depot.drain_unused(|_, _| drained += 1);
         assert_eq!(drained, 10, "and then none");
+    }
+
+    #[test]
+    fn one_request_does_not_have_to_wait_for_all_of_it() {
+        let depot = Depot::new();
+        put(&depot, 2_000);
+        depot.drain_unused(|_, _| ());
+        let (before, mut drained) = (depot.bytes(), 0);
+        depot.drain_unused(|class, magazine| drained += bytes_of(class, &magazine));
+        assert!((MOST_AT_ONCE..2 * MOST_AT_ONCE).contains(&drained) && depot.bytes() == before - drained);
+        depot.drain(|class, magazine| drained += bytes_of(class, &magazine));
+        assert_eq!((drained, depot.bytes()), (before, 0));
     }
 
     #[test]
