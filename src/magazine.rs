@@ -162,6 +162,8 @@ impl Magazine {
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<NonNull<u8>> {
         let mem = self.first?;
+        // A block of it was freed again with its mark overwritten: another magazine's blocks are behind it now.
+        check!(self.count() > 0, CachedMarkOverwritten, mem.addr().get());
         self.first = NonNull::new(unlink(mem));
         self.set_count(self.count() - 1);
         Some(mem)
@@ -285,6 +287,10 @@ impl Loaded {
         let mem = NonNull::new(self.first)?;
         self.first = unlink(mem);
         crate::arch::prefetch(self.first);
+        // As for a magazine; too dear here in a release build, where the other magazine finds its blocks taken.
+        if cfg!(debug_assertions) && self.count() == 0 {
+            overwritten(mem);
+        }
         self.set_count(self.count() - 1);
         Some(mem)
     }
@@ -310,6 +316,14 @@ impl Loaded {
     }
 }
 
+/// Where the tag of the word that leads to the magazine below lies: above the count, of which [`MAGAZINE_BLOCKS`] is the most.
+const TAG_SHIFT: u32 = COUNT_SHIFT + MAGAZINE_BLOCKS.ilog2() + 1;
+
+/// What of the process's secret goes with an address and a count: a count that was overwritten would pass for another.
+fn tag(first: NonNull<u8>, below: usize) -> usize {
+    (below ^ mask(first).rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> TAG_SHIFT
+}
+
 /// Magazines of one class on top of each other; the first block of each leads to the next.
 #[derive(Debug)]
 pub(crate) struct Stack {
@@ -323,7 +337,7 @@ impl Stack {
     pub(crate) fn push(&mut self, magazine: Magazine) {
         if let Some(first) = magazine.first {
             let below = self.top.first.map_or(0, |below| below.addr().get()) | self.top.count() << COUNT_SHIFT;
-            store(first, 2, below ^ mask(first));
+            store(first, 2, (below | tag(first, below) << TAG_SHIFT) ^ mask(first));
             self.top = magazine;
         }
     }
@@ -331,11 +345,12 @@ impl Stack {
     pub(crate) fn pop(&mut self) -> Option<Magazine> {
         let magazine = self.top.take();
         let first = magazine.first?;
-        let below = load(first, 2) ^ mask(first);
+        let tagged = load(first, 2) ^ mask(first);
+        let below = tagged & ((1 << TAG_SHIFT) - 1);
         let address = below & ((1 << COUNT_SHIFT) - 1);
         let count = below >> COUNT_SHIFT;
         let is_possible = address & IMPOSSIBLE == 0 && count <= MAGAZINE_BLOCKS && (address == 0) == (count == 0);
-        check!(is_possible, CachedLinkOverwritten, first.addr().get());
+        check!(is_possible && tagged >> TAG_SHIFT == tag(first, below), CachedLinkOverwritten, first.addr().get());
         store(first, 2, 0);
         self.top =
             Magazine { first: NonNull::new(first.as_ptr().with_addr(address)), count: AtomicU32::new(count as u32) };
@@ -408,6 +423,25 @@ mod tests {
         mems.iter().for_each(|&mem| magazine.push(mem));
         store(mems[1], 0, 0x4141_4141_4141_4141);
         magazine.pop();
+    }
+
+    /// A fuzzer found it: a magazine that said it had fewer blocks than it had was handed out until its count was below zero.
+    #[test]
+    fn an_overwritten_count_of_a_magazine_is_found() {
+        let mut blocks = [Block { _words: [0; 4] }; 4];
+        let mems = mems(&mut blocks);
+        for bit in COUNT_SHIFT..usize::BITS {
+            let mut stack = Stack::EMPTY;
+            for pair in mems.chunks(2) {
+                let mut magazine = Magazine::EMPTY;
+                pair.iter().for_each(|&mem| magazine.push(mem));
+                stack.push(magazine);
+            }
+            let top = stack.top.first.expect("two were pushed");
+            store(top, 2, load(top, 2) ^ 1 << bit);
+            assert!(std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| stack.pop())).is_err(), "bit {bit}");
+            mems.iter().for_each(|&mem| clear(mem));
+        }
     }
 
     #[test]
