@@ -110,7 +110,10 @@ fn a_process_with_raised_privileges_reads_no_variable() {
     let folder = env::temp_dir().join(format!("heapwright-secure-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder");
     let program = folder.join("program");
-    fs::copy(myself(), &program).expect("a copy of this program");
+    // Copied by another process: had this one the copy open for writing, a child of another test could have inherited that,
+    // and the kernel runs no program that is open for writing.
+    let copied = Command::new("cp").arg(myself()).arg(&program).status().expect("cp runs");
+    assert!(copied.success());
     const NOBODY: u32 = 65_534;
     std::os::unix::fs::chown(&program, Some(NOBODY), None).expect("root may");
     use std::os::unix::fs::PermissionsExt;
