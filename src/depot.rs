@@ -11,13 +11,13 @@
 //! is the low-water mark of a class: what lay under it since the last look, nobody has asked for. That leaves
 //!
 //! ```text
-//!   when an arena would grow for a small request   --> all of it, into the arenas, before it does
-//!   with each tick of the purge clock              --> half of it
+//!   when an arena would grow, for a small request or beyond what it ever had   --> all of it, into the arenas
+//!   with each tick of the purge clock                                          --> half of it
 //! ```
 //!
 //! so that an arena that grows again and again looks over short times, in which nearly everything is of no use, and one that
-//! need not grow keeps what comes and goes. A magazine that does not fit into the bound goes to the arenas. A depot lock and
-//! an arena's are never held together. The callers see to it that the process is no copy that is left behind before they come
+//! need not grow keeps what comes and goes. No request takes out more than 1 MiB. A magazine that does not fit into the bound
+//! goes to the arenas. A depot lock and an arena's are never held together. The callers see to it that the process is no copy that is left behind before they come
 //! here, so that a lock which such a copy finds held has nobody inside.
 //!
 //! All of it is there several times, in *lanes*. A thread puts into the lane of its own and takes from there first, then from
@@ -165,8 +165,7 @@ impl Depot {
 
     /// Takes the magazine of `class` that was put into `lane` last, or into another.
     pub(crate) fn take(&self, class: Class, lane: Lane) -> Option<Magazine> {
-        let all = (0..LANES).map(|step| (lane.index() + step) % LANES);
-        all.into_iter().find_map(|lane| self.take_from(class, lane))
+        (0..LANES).find_map(|step| self.take_from(class, (lane.index() + step) % LANES))
     }
 
     fn take_from(&self, class: Class, lane: usize) -> Option<Magazine> {
@@ -250,6 +249,22 @@ impl Depot {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn count(&self) -> usize {
         self.racks().map(|(_, _, rack)| rack.store.lock().stack.count()).sum()
+    }
+
+    /// While nobody changes it: what it knows of its magazines is so.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn assert_consistent(&self) {
+        let (mut bytes, mut medium_bytes) = (0, 0);
+        for (_, class, rack) in self.racks() {
+            let mut store = rack.store.lock();
+            let held = store.stack.count() * class.chunk().get();
+            assert_eq!(store.bytes, held, "I19: the bytes of a store");
+            assert_eq!(rack.has_any.load(Ordering::Relaxed), store.bytes > 0, "I19: the hint");
+            assert!(store.lowest <= store.bytes, "I19: the low-water mark");
+            bytes += store.bytes;
+            medium_bytes += if class.is_small() { 0 } else { store.bytes };
+        }
+        assert_eq!((self.bytes.sum(), self.medium_bytes.sum()), (bytes, medium_bytes), "I19: the sums");
     }
 
     /// In a copy that no handler was told of: what another thread was busy with is lost.
@@ -467,19 +482,6 @@ mod models {
             }
             mems.len()
         }
-
-        /// What every look at it under all locks must find.
-        fn assert_whole(&self) {
-            let bytes: usize = (self.depot.racks())
-                .map(|(_, class, rack)| {
-                    let mut store = rack.store.lock();
-                    let blocks = store.stack.count();
-                    assert_eq!(store.bytes, blocks * class.chunk().get());
-                    store.bytes
-                })
-                .sum();
-            assert_eq!(self.depot.bytes(), bytes);
-        }
     }
 
     #[test]
@@ -499,7 +501,7 @@ mod models {
             shared.depot.drain(|_, mut magazine| drained += shared.use_blocks(&mut magazine));
             let (had, _) = thread.join().expect("no panic");
             assert_eq!(drained + had + shared.depot.count(), 4);
-            shared.assert_whole();
+            shared.depot.assert_consistent();
         });
     }
 
@@ -517,7 +519,7 @@ mod models {
             });
             shared.depot.begin_fork();
             sync::begin_fork();
-            shared.assert_whole();
+            shared.depot.assert_consistent();
             // A handler of another library allocates.
             let taken = shared.depot.take(class(0), LANE).map(|mut magazine| shared.use_blocks(&mut magazine));
             sync::end_fork();
@@ -525,7 +527,7 @@ mod models {
             let had = thread.join().expect("no panic");
             assert_eq!([had, taken].into_iter().flatten().sum::<usize>(), 1);
             assert_eq!(shared.depot.count(), 2);
-            shared.assert_whole();
+            shared.depot.assert_consistent();
         });
     }
 }

@@ -47,7 +47,7 @@ use crate::tcache::Caches;
 use purge::Clock;
 
 /// Bytes in the depot for which it is looked through before an arena grows.
-const WORTH_EMPTYING: usize = 128 << 10;
+const WORTH_DRAINING: usize = 128 << 10;
 
 /// Free bytes of an arena from which other arenas' threads help themselves before their own grows.
 const WORTH_TAKING: usize = 256 << 10;
@@ -152,7 +152,7 @@ impl<O: Os> Malloc<O> {
         let taken = self.take_from_others(home, &mut take);
         let is_worth_it = || {
             let is_new_high = || self.lock(home).is_some_and(|arena| arena.is_as_large_as_ever());
-            self.depot.bytes() >= WORTH_EMPTYING && (Class::of_request(size.usable()).is_some() || is_new_high())
+            self.depot.bytes() >= WORTH_DRAINING && (Class::of_request(size.usable()).is_some() || is_new_high())
         };
         if taken.is_some() || !is_worth_it() {
             return taken;

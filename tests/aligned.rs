@@ -1,5 +1,6 @@
 //! Aligned blocks that come and go, in a process of their own: what is freed waits in caches and in the depot, where requests
-//! for other alignments hardly ever find it. Arenas grew for each of them, to five times what is live.
+//! for other alignments hardly ever find it. Arenas grew for each of them, to eight times what is
+//! live.
 
 use std::alloc::{Layout, alloc, dealloc};
 

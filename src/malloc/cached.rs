@@ -16,7 +16,7 @@ use core::ptr::NonNull;
 use super::{Claimed, Contents, Malloc, fill};
 use crate::arch::prefetch;
 use crate::arenas::ArenaCell;
-use crate::chunk::{ChunkPtr, MEM_OFFSET, Owner};
+use crate::chunk::{ChunkPtr, Head, MEM_OFFSET, Owner};
 use crate::class::{self, Class};
 use crate::depot::Lane;
 use crate::fatal::check;
@@ -218,30 +218,31 @@ impl<O: Os> Malloc<O> {
         }
     }
 
-    /// The class of a block that lies in an arena and is small, if its head is in order; `None` for anything else, which
+    /// The chunk of a block that lies in memory of ours, and its head, if that is in order; `None` for anything else, which
     /// takes a closer look.
+    #[inline(always)]
+    fn sound_head(&self, mem: NonNull<u8>) -> Option<(ChunkPtr, Head)> {
+        let address = mem.addr().get();
+        if !address.is_multiple_of(ALIGNMENT) || !self.source.knows(address.wrapping_sub(MEM_OFFSET)) {
+            return None;
+        }
+        // SAFETY: aligned, and a caller passes what it was handed out: there is a head before it.
+        let chunk = unsafe { ChunkPtr::from_mem(mem) };
+        Some((chunk, chunk.head()?))
+    }
+
+    /// The class of a small block in use that lies in an arena.
     #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
     #[inline(always)]
     pub(crate) fn small_class_of(&self, mem: NonNull<u8>) -> Option<Class> {
-        let address = mem.addr().get();
-        if !address.is_multiple_of(ALIGNMENT) || !self.source.knows(address.wrapping_sub(MEM_OFFSET)) {
-            return None;
-        }
-        // SAFETY: aligned, and a caller passes what it was handed out: there is a head before it.
-        let chunk = unsafe { ChunkPtr::from_mem(mem) };
-        Class::of_small_chunk(chunk.head()?.size_in_use())
+        let (_, head) = self.sound_head(mem)?;
+        Class::of_small_chunk(head.size_in_use())
     }
 
-    /// A block in use that lies in an arena; `None` for anything else, which takes a closer look.
+    /// A block in use that lies in an arena.
     #[inline(always)]
     fn claimed_in_arena(&self, mem: NonNull<u8>) -> Option<Claimed> {
-        let address = mem.addr().get();
-        if !address.is_multiple_of(ALIGNMENT) || !self.source.knows(address.wrapping_sub(MEM_OFFSET)) {
-            return None;
-        }
-        // SAFETY: aligned, and a caller passes what it was handed out: there is a head before it.
-        let chunk = unsafe { ChunkPtr::from_mem(mem) };
-        let head = chunk.head()?;
+        let (chunk, head) = self.sound_head(mem)?;
         Some(Claimed { chunk, size: head.chunk_in_use()?, owner: head.owner() })
     }
 
@@ -261,6 +262,7 @@ impl<O: Os> Malloc<O> {
         self.free_cached_otherwise(cache, mem);
     }
 
+    /// What takes more than a push: a full magazine, a mapped block, a byte to fill with, and whatever is wrong.
     #[inline(never)]
     fn free_cached_otherwise(&self, cache: &mut ThreadCache, mem: NonNull<u8>) {
         let claimed = self.claimed(mem);
@@ -391,6 +393,12 @@ impl<O: Os> Malloc<O> {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn depot_count(&self) -> usize {
         self.depot.count()
+    }
+
+    /// See [`Depot::assert_consistent`](crate::depot::Depot::assert_consistent).
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn assert_depot_consistent(&self) {
+        self.depot.assert_consistent();
     }
 
     /// Bytes that wait in the depot.
