@@ -49,20 +49,21 @@ fn look(screen: &Screen) -> io::Result<bool> {
     let main = allocate();
     thread::scope(|scope| {
         let (sender, receiver) = std::sync::mpsc::channel();
-        for worker in 0..WORKERS {
-            let (sender, here, seen) = (sender.clone(), &here, &seen);
-            scope.spawn(move || {
-                let blocks = allocate();
-                // The receiver lives as long as this scope.
-                let _ = sender.send((worker, addresses(&blocks)));
-                here.wait();
-                seen.wait();
-            });
-        }
+        // One after the other: a thread whose arena is held at that moment takes a block from another.
+        let workers: Vec<Vec<usize>> = (0..WORKERS)
+            .map(|_| {
+                let (sender, here, seen) = (sender.clone(), &here, &seen);
+                scope.spawn(move || {
+                    let blocks = allocate();
+                    // The receiver lives as long as this scope.
+                    let _ = sender.send(addresses(&blocks));
+                    here.wait();
+                    seen.wait();
+                });
+                receiver.recv().expect("the sender above lives")
+            })
+            .collect();
         here.wait();
-        let mut workers: Vec<_> = receiver.iter().take(WORKERS).collect();
-        workers.sort();
-        let workers: Vec<Vec<usize>> = workers.into_iter().map(|(_, blocks)| blocks).collect();
         let stats = heapwright::stats();
         let result = maps::read().map(|maps| report(screen, &maps, &addresses(&main), &workers, &stats));
         seen.wait();
