@@ -142,8 +142,8 @@ impl Large {
 /// the one that has.
 fn better(dirty: Option<ChunkPtr>, settled: Option<ChunkPtr>) -> Option<ChunkPtr> {
     let (Some(dirty), Some(settled)) = (dirty, settled) else { return dirty.or(settled) };
-    let (dirty_size, _) = FreeChunk::read_tags(dirty);
-    let (settled_size, _) = FreeChunk::read_tags(settled);
+    let (dirty_size, _) = FreeChunk::read_head(dirty);
+    let (settled_size, _) = FreeChunk::read_head(settled);
     let is_resident = settled.pages_inside(settled_size).is_empty();
     Some(if is_resident && settled_size <= dirty_size { settled } else { dirty })
 }
@@ -268,7 +268,7 @@ impl Bins {
     /// Empties the unsorted list until a chunk of exactly `size` turns up.
     fn sort(&mut self, size: ChunkSize, first: ChunkPtr) -> Option<FreeChunk> {
         if is_small(size) && self.last_remainder == Some(first) && first.next_on_list() == first {
-            let (rest, _) = FreeChunk::read_tags(first);
+            let (rest, _) = FreeChunk::read_head(first);
             if rest == size || rest > size && rest.remainder(size).is_some() {
                 return Some(self.take(first));
             }

@@ -58,7 +58,7 @@ impl Arena {
     /// Takes the free chunk at `chunk` out of its bin, after checking its tags and links.
     #[inline]
     pub(super) fn take(&mut self, chunk: ChunkPtr) -> FreeChunk {
-        let (_, origin) = FreeChunk::read_tags(chunk);
+        let (_, origin) = FreeChunk::read_head(chunk);
         self.bins_of(origin.zone).take(chunk)
     }
 

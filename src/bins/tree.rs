@@ -33,7 +33,7 @@ fn key(size: ChunkSize, is_last: bool) -> u64 {
 }
 
 fn size_of(chunk: ChunkPtr) -> ChunkSize {
-    FreeChunk::read_tags(chunk).0
+    FreeChunk::read_head(chunk).0
 }
 
 fn corrupted(chunk: ChunkPtr) -> ! {

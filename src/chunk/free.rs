@@ -218,17 +218,25 @@ impl FreeChunk {
         self.chunk.set_dirty(self.pages_inside(), self.dirty);
     }
 
-    /// Checks head and footer of the free chunk at `chunk` and returns its size and where it lies.
+    /// Checks the head of the free chunk at `chunk` and returns its size and where it lies. The footer, which lies in another
+    /// cache line, is left alone: for a chunk that is passed by and stays where it is.
     #[inline]
-    pub(crate) fn read_tags(chunk: ChunkPtr) -> (ChunkSize, Origin) {
+    pub(crate) fn read_head(chunk: ChunkPtr) -> (ChunkSize, Origin) {
         // Two free neighbours are one chunk, so the one before is in use.
         let sealed = chunk
             .head()
             .filter(|head| head.is_free() && head.prev_in_use())
             .and_then(|head| Some((head.size()?, head.origin())));
-        let Some((size, origin)) = sealed else {
+        let Some(found) = sealed else {
             crate::fatal::fatal(crate::fatal::Misuse::FreeHeadOverwritten, chunk.mem().addr().get());
         };
+        found
+    }
+
+    /// Checks head and footer of the free chunk at `chunk` and returns its size and where it lies.
+    #[inline]
+    pub(crate) fn read_tags(chunk: ChunkPtr) -> (ChunkSize, Origin) {
+        let (size, origin) = Self::read_head(chunk);
         check!(chunk.next(size).prev_size() == size.get(), FooterMismatch, chunk.mem().addr().get());
         (size, origin)
     }
