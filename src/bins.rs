@@ -3,7 +3,7 @@
 //! ```text
 //!   unsorted   one list: large chunks just freed, and what was left of the last split
 //!   small      62 lists, one for each size from 32 to 1008, first in, first out
-//!   large      twice 64 trees of sizes, two for each doubling from 1024 on: chunks with dirty pages inside,
+//!   large      twice 128 trees of sizes, eight for each doubling from 1024 on: chunks with dirty pages inside,
 //!              and *settled* ones, which have nothing to give back
 //! ```
 //!
@@ -26,14 +26,14 @@ use ring::Ring;
 use tree::Tree;
 
 const SMALL: usize = MIN_LARGE / ALIGNMENT;
-const LARGE: usize = 64;
+const LARGE: usize = 128;
 
 /// The large free chunks of one kind, by size.
 #[derive(Debug)]
 struct Large {
     trees: [Tree; LARGE],
     /// Bit `i` set: `trees[i]` is not empty.
-    map: u64,
+    map: u128,
 }
 
 /// The free chunks of one zone of an arena.
@@ -66,16 +66,21 @@ fn small_index(size: ChunkSize) -> usize {
     size.get() / ALIGNMENT
 }
 
-/// Two bins a doubling from 1 KiB on; the last holds everything from 3 TiB.
+/// Large bins a doubling, as a power of two. A walk through a tree costs a cache line a step; with so many bins most trees are
+/// a chunk or two high.
+const STEP_BITS: u32 = 3;
+
+/// The bin of a large size; the last holds everything from 60 MiB.
 fn large_index(size: ChunkSize) -> usize {
-    let log = size.get().ilog2() as usize;
-    let half = size.get() >> (log - 1) & 1;
-    ((log - MIN_LARGE.ilog2() as usize) * 2 + half).min(LARGE - 1)
+    let log = size.get().ilog2();
+    let step = size.get() >> (log - STEP_BITS) & ((1 << STEP_BITS) - 1);
+    (((log - MIN_LARGE.ilog2()) as usize) << STEP_BITS | step).min(LARGE - 1)
 }
 
 /// The sizes of large bin `index`, from the smallest to the largest.
 fn large_range(index: usize) -> (usize, usize) {
-    let least = |index: usize| (2 + index % 2) << (MIN_LARGE.ilog2() as usize - 1 + index / 2);
+    let steps = 1 << STEP_BITS;
+    let least = |index: usize| (steps + index % steps) << ((MIN_LARGE.ilog2() - STEP_BITS) as usize + index / steps);
     let most = if index == LARGE - 1 { MAX_CHUNK } else { least(index + 1) - ALIGNMENT };
     (least(index), most)
 }
@@ -117,7 +122,7 @@ impl Large {
         if self.map == 0 { None } else { self.trees[self.map.trailing_zeros() as usize].smallest() }
     }
 
-    /// One of the largest: none is twice as large.
+    /// One of the largest: none is longer by more than an eighth, up to 60 MiB.
     fn one_of_the_largest(&self) -> Option<ChunkPtr> {
         if self.map == 0 { None } else { self.trees[self.map.ilog2() as usize].root() }
     }
@@ -129,7 +134,7 @@ impl Large {
         {
             return Some(chunk);
         }
-        let larger = self.map & u64::MAX.checked_shl(index as u32 + 1).unwrap_or(0);
+        let larger = self.map & u128::MAX.checked_shl(index as u32 + 1).unwrap_or(0);
         if larger == 0 { None } else { self.trees[larger.trailing_zeros() as usize].smallest() }
     }
 
@@ -432,10 +437,10 @@ mod tests {
     }
 
     #[test]
-    fn large_bins_are_two_a_doubling() {
+    fn large_bins_are_eight_a_doubling() {
         let index = |bytes| large_index(ChunkSize::exact(bytes));
-        assert_eq!((index(1024), index(1520), index(1536), index(2032), index(2048)), (0, 0, 1, 1, 2));
-        assert_eq!((index(1 << 20), index(3 << 40), index(1 << 46)), (20, 63, 63));
+        assert_eq!((index(1024), index(1136), index(1152), index(2032), index(2048)), (0, 0, 1, 7, 8));
+        assert_eq!((index(1 << 20), index(60 << 20), index(1 << 46)), (80, 127, 127));
         for bin in 0..LARGE {
             let (from, to) = large_range(bin);
             assert_eq!((index(from), index(to)), (bin, bin), "{from} to {to}");

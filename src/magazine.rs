@@ -30,6 +30,8 @@ use crate::size::ALIGNMENT;
 /// Bits that no block's address has: the alignment's, and those above user space.
 const IMPOSSIBLE: usize = !((1 << crate::arch::ADDRESS_BITS) - 1) | (ALIGNMENT - 1);
 const COUNT_SHIFT: u32 = 48;
+/// How many blocks are looked at for one that is aligned.
+const MOST_PASSED_BY: usize = 8;
 const _: () = assert!(crate::arch::ADDRESS_BITS <= COUNT_SHIFT);
 
 #[inline]
@@ -107,15 +109,22 @@ fn link(mem: NonNull<u8>, next: *mut u8, mark: usize) {
     store(mem, 1, mark);
 }
 
-/// The block that a cached block is linked to, which is cleared. An overwritten link or mark ends the process.
+/// The block that a cached block is linked to. An overwritten link or mark ends the process.
 #[inline(always)]
-fn unlink(mem: NonNull<u8>) -> *mut u8 {
+fn next(mem: NonNull<u8>) -> *mut u8 {
     let next = load(mem, 0) ^ mask(mem);
     if next & IMPOSSIBLE | load(mem, 1) ^ mark(mem) != 0 {
         overwritten(mem);
     }
-    clear(mem);
     mem.as_ptr().with_addr(next)
+}
+
+/// The block that a cached block is linked to, which is cleared. An overwritten link or mark ends the process.
+#[inline(always)]
+fn unlink(mem: NonNull<u8>) -> *mut u8 {
+    let next = next(mem);
+    clear(mem);
+    next
 }
 
 /// A list of cached blocks of one class.
@@ -295,10 +304,26 @@ impl Loaded {
         Some(mem)
     }
 
-    /// The block that would be popped next.
-    #[inline]
-    pub(crate) fn first(&self) -> Option<NonNull<u8>> {
-        NonNull::new(self.first)
+    /// Takes out the first block that lies at a multiple of `alignment`, if it is among the first few. Blocks that were asked
+    /// for with an alignment come back here, among others of their size.
+    pub(crate) fn pop_aligned(&mut self, alignment: usize) -> Option<NonNull<u8>> {
+        let mut before = None;
+        let mut at = self.first;
+        for _ in 0..MOST_PASSED_BY {
+            let mem = NonNull::new(at)?;
+            at = next(mem);
+            if mem.addr().get().is_multiple_of(alignment) {
+                match before {
+                    Some(before) => link(before, at, mark(before)),
+                    None => self.first = at,
+                }
+                clear(mem);
+                self.set_count(self.count().saturating_sub(1));
+                return Some(mem);
+            }
+            before = Some(mem);
+        }
+        None
     }
 
     /// Takes everything.
@@ -374,7 +399,7 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    #[repr(align(16))]
+    #[repr(align(32))]
     #[derive(Clone, Copy)]
     struct Block {
         _words: [u64; 4],
@@ -394,6 +419,38 @@ mod tests {
         let popped: Vec<_> = core::iter::from_fn(|| magazine.pop()).collect();
         assert!(popped.iter().rev().eq(&mems));
         assert!(mems.iter().all(|&mem| !is_cached(mem) && load(mem, 0) == 0 && load(mem, 1) == 0));
+    }
+
+    #[test]
+    fn an_aligned_block_leaves_from_between_others() {
+        let mut blocks = [Block { _words: [7; 4] }; 24];
+        let mems = mems(&mut blocks);
+        let (aligned, plain): (Vec<_>, Vec<_>) = mems.iter().partition(|mem| mem.addr().get().is_multiple_of(64));
+        let mut loaded = Loaded::EMPTY;
+        loaded.set_capacity(64);
+        let order = [plain[0], aligned[0], plain[1], plain[2], aligned[1]];
+        order.into_iter().for_each(|mem| assert!(loaded.push(mem)));
+        assert_eq!([loaded.pop_aligned(64), loaded.pop_aligned(64)], [Some(aligned[1]), Some(aligned[0])]);
+        assert_eq!((loaded.pop_aligned(64), loaded.count()), (None, 3));
+        assert!(loaded.push(aligned[2]));
+        plain[3..3 + MOST_PASSED_BY].iter().for_each(|&mem| assert!(loaded.push(mem)));
+        assert_eq!(loaded.pop_aligned(64), None, "too far back");
+        assert!(aligned[..2].iter().all(|&mem| load(mem, 0) == 0 && load(mem, 1) == 0));
+        let rest: Vec<_> = core::iter::from_fn(|| loaded.pop()).collect();
+        let behind = [aligned[2], plain[2], plain[1], plain[0]];
+        assert!(rest.iter().eq(plain[3..3 + MOST_PASSED_BY].iter().rev().chain(&behind)));
+    }
+
+    #[test]
+    #[should_panic(expected = "the link of a cached block was overwritten")]
+    fn an_overwritten_link_is_found_on_the_way_to_an_aligned_block() {
+        let mut blocks = [Block { _words: [0; 4] }; 4];
+        let mems = mems(&mut blocks);
+        let mut loaded = Loaded::EMPTY;
+        loaded.set_capacity(64);
+        mems.iter().for_each(|&mem| assert!(loaded.push(mem)));
+        store(mems[3], 0, 0x4141_4141_4141_4141);
+        loaded.pop_aligned(1 << 20);
     }
 
     #[test]

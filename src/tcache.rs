@@ -146,13 +146,15 @@ impl ThreadCache {
         self.loaded[class.index()].pop()
     }
 
-    /// A cached block of `class` at a multiple of `alignment`, if the one that would be next lies there. An aligned block
-    /// that was freed last is.
+    /// A cached block of `class` at a multiple of `alignment`, if the loaded magazine has one near its front.
     #[inline]
     pub(crate) fn pop_aligned(&mut self, class: Class, alignment: usize) -> Option<NonNull<u8>> {
-        let loaded = &mut self.loaded[class.index()];
-        loaded.first().filter(|mem| mem.addr().get().is_multiple_of(alignment))?;
-        loaded.pop()
+        self.loaded[class.index()].pop_aligned(alignment)
+    }
+
+    /// Whether the loaded magazine of `class` is empty.
+    pub(crate) fn is_out_of(&self, class: Class) -> bool {
+        self.loaded[class.index()].count() == 0
     }
 
     /// Caches a block of `class`; `false`, and nothing is done, when the loaded magazine is full, or the block says that it

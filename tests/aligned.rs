@@ -1,6 +1,5 @@
-//! Aligned blocks that come and go, in a process of their own: what is freed waits in caches and in the depot, where requests
-//! for other alignments hardly ever find it. Arenas grew for each of them, to eight times what is
-//! live.
+//! Aligned blocks that come and go, in a process of their own: what is freed waits in caches and in the depot, where only the
+//! block freed last was looked at for a request with an alignment. Arenas grew for most of them, to eight times what is live.
 
 use std::alloc::{Layout, alloc, dealloc};
 
@@ -35,7 +34,7 @@ fn a_window_of_aligned_blocks_takes_little_more_than_is_live() {
         unsafe { dealloc(mem, layout) };
     }
     let system = heapwright::stats().system;
-    assert!(system < 4 * live, "{system} bytes for {live} live ones");
+    assert!(system < 3 * live, "{system} bytes for {live} live ones");
     for (mem, layout) in window {
         // SAFETY: as above.
         unsafe { dealloc(mem, layout) };

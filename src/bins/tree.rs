@@ -1,15 +1,15 @@
 //! A tree of free chunks by size, for one large bin: best fit in a bounded number of steps.
 //!
-//! All sizes of a bin begin with the same two bits. The tree branches on the bits that follow, from the highest down;
+//! All sizes of a bin begin with the same four bits. The tree branches on the bits that follow, from the highest down;
 //! a node may have any size that belongs below the branch it hangs on, and chunks of equal size form a ring beside the
 //! one node:
 //!
 //! ```text
-//!   sizes 4096..6128 (1000... to 1011...)      root 4608
-//!                                               0 /     \ 1           third-highest bit
-//!                                             4352      5632 = 5632
-//!                                           0 /  \ 1    0 /
-//!                                        4112   4800   5136
+//!   sizes 16384..18416 (1000 00... to 1000 11...)   root 16896
+//!                                                     0 /     \ 1          fifth-highest bit
+//!                                                   16640      17664 = 17664
+//!                                                 0 /  \ 1    0 /
+//!                                              16400   17152  17424
 //! ```
 //!
 //! A node without children can replace any node above it, so removal is one exchange. The depth is at most the number
@@ -27,8 +27,11 @@ pub(super) struct Tree(Option<ChunkPtr>);
 /// The bits of a size below those that its bin has in common, at the top of the word. The last bin has none in common.
 fn key(size: ChunkSize, is_last: bool) -> u64 {
     let bytes = size.get() as u64;
-    let common =
-        if is_last { u64::from(u64::BITS - 1 - MAX_CHUNK.ilog2()) } else { u64::from(bytes.leading_zeros()) + 2 };
+    let common = if is_last {
+        u64::from(u64::BITS - 1 - MAX_CHUNK.ilog2())
+    } else {
+        u64::from(bytes.leading_zeros() + 1 + super::STEP_BITS)
+    };
     bytes << common
 }
 

@@ -41,7 +41,7 @@ impl<O: Os> Malloc<O> {
             // A chunk that was cut for an alignment may have kept 16 bytes that were too few for a chunk.
             for len in [bytes, bytes.saturating_add(ALIGNMENT)] {
                 if let Some(class) = Class::of_request(len)
-                    && let Some(mem) = cache.pop_aligned(class, alignment)
+                    && let Some(mem) = self.cached_aligned(cache, class, alignment)
                 {
                     self.prepare(mem, class, contents);
                     return Some(mem);
@@ -51,6 +51,15 @@ impl<O: Os> Malloc<O> {
         let mem = self.allocate_aligned(cache.arena(), bytes, alignment, contents);
         self.leave_crowd(cache);
         mem
+    }
+
+    /// A block of `class` at a multiple of `alignment` that the cache or the depot has at hand.
+    fn cached_aligned(&self, cache: &mut ThreadCache, class: Class, alignment: usize) -> Option<NonNull<u8>> {
+        if cache.is_out_of(class) && !cache.load_spare(class) && cache.keeps(class) {
+            self.keep_order();
+            cache.load(class, self.depot.take(class, cache.lane())?);
+        }
+        cache.pop_aligned(class, alignment)
     }
 
     /// Makes a block longer or shorter; see [`reallocate`](Self::reallocate). Small blocks move within the cache.
