@@ -324,7 +324,7 @@ impl Arena {
             Some(rest) => {
                 chunk.set_head(size, origin, true);
                 let behind = FreeChunk::new(chunk.next(size), rest, origin).with_dirty(free.dirty());
-                self.bins_of(origin.zone).insert_remainder(behind, size < ChunkSize::LARGE);
+                self.bins_of(origin.zone()).insert_remainder(behind, size < ChunkSize::LARGE);
                 let dirty = free.zero_from(size.get()).saturating_sub(chunk.mem().addr().get());
                 Block { chunk, dirty: dirty.min(size.usable()) }
             }
@@ -449,7 +449,7 @@ impl Arena {
     fn free_chunk<O: Os>(&mut self, source: &Source<O>, free: FreeChunk, prev_in_use: bool) -> Release {
         let free = self.join_prev::<O>(free, prev_in_use);
         let (mut free, mut next, mut is_noted) = self.join_next(free);
-        if free.origin().zone == Zone::Region
+        if free.origin().zone() == Zone::Region
             && let Some((whole, prev_in_use)) = self.dissolve(&free, next)
         {
             let whole = self.join_prev::<O>(whole, prev_in_use);
@@ -476,15 +476,13 @@ impl Arena {
     #[inline]
     fn join_next(&mut self, free: FreeChunk) -> (FreeChunk, ChunkPtr, bool) {
         let next = free.chunk().next(free.size());
-        if !self.top.is_at(next)
-            && let Some(next_size) = next.head_unchecked().size()
-            && !next.next(next_size).head_unchecked().prev_in_use()
-        {
-            let behind = self.take(next);
-            next.erase_head();
-            return (free.joined(behind), next.next(next_size), true);
+        if self.top.is_at(next) || !next.head_unchecked().is_free() {
+            return (free, next, false);
         }
-        (free, next, false)
+        let behind = self.take(next);
+        let end = next.next(behind.size());
+        next.erase_head();
+        (free.joined(behind), end, true)
     }
 
     /// Joins a chunk with the one before it, if that is free.
@@ -531,9 +529,9 @@ impl Arena {
             chunk.set_head(have.joined(more), head.origin(), head.prev_in_use());
             return (true, self.shrink(source, chunk, size));
         }
-        let Some(next_size) = next.head_unchecked().size() else { return (false, Release::NOTHING) };
-        let is_free = !next.next(next_size).head_unchecked().prev_in_use();
-        if !is_free || have.joined(next_size) < size {
+        let next_head = next.head_unchecked();
+        let is_enough = |more| have.joined(more) >= size;
+        if !next_head.is_free() || !next_head.size().is_some_and(is_enough) {
             return (false, Release::NOTHING);
         }
         let behind = self.take(next);

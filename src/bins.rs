@@ -222,7 +222,12 @@ impl Bins {
     /// Takes out the free chunk at `chunk`, after checking its tags and links.
     #[inline]
     pub(crate) fn take(&mut self, chunk: ChunkPtr) -> FreeChunk {
-        let free = FreeChunk::read(chunk);
+        self.take_read(FreeChunk::read(chunk))
+    }
+
+    /// As [`take`](Self::take), when the tags have been read.
+    #[inline]
+    pub(crate) fn take_read(&mut self, free: FreeChunk) -> FreeChunk {
         self.unlink(&free);
         self.taken(free)
     }

@@ -84,17 +84,42 @@ pub(crate) enum Zone {
     Region,
 }
 
-/// Everything that a chunk's head says for as long as it is the same memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Origin {
-    pub(crate) owner: Owner,
-    pub(crate) zone: Zone,
-}
+/// Everything that a chunk's head says for as long as it is the same memory: whose it is, and the zone. Kept as the bits of a
+/// head, because it goes from one head into another all the time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Origin(u64);
 
 impl Origin {
+    const BITS: u64 = Head::MAPPED | Head::IN_HEAP | Head::IN_REGION;
+
+    /// Where the memory comes from.
+    #[inline]
+    pub(crate) const fn owner(self) -> Owner {
+        if self.0 & Head::MAPPED != 0 {
+            Owner::Mapped
+        } else if self.0 & Head::IN_HEAP != 0 {
+            Owner::Heap
+        } else {
+            Owner::Main
+        }
+    }
+
+    /// Which chunks prefer to live here.
+    #[inline]
+    pub(crate) const fn zone(self) -> Zone {
+        if self.0 & Head::IN_REGION != 0 { Zone::Region } else { Zone::General }
+    }
+
     /// The same in a region.
     pub(crate) const fn in_region(self) -> Self {
-        Self { zone: Zone::Region, ..self }
+        Self(self.0 | Head::IN_REGION)
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {:?}", self.owner(), self.zone())
     }
 }
 
@@ -102,7 +127,11 @@ impl Owner {
     /// Memory of this owner outside any region.
     #[inline]
     pub(crate) const fn general(self) -> Origin {
-        Origin { owner: self, zone: Zone::General }
+        Origin(match self {
+            Self::Main => 0,
+            Self::Heap => Head::IN_HEAP,
+            Self::Mapped => Head::MAPPED,
+        })
     }
 }
 
@@ -122,16 +151,7 @@ impl Head {
 
     #[inline]
     fn sealed(chunk: ChunkPtr, size: usize, origin: Origin, prev_in_use: bool) -> Self {
-        let owner = match origin.owner {
-            Owner::Main => 0,
-            Owner::Heap => Self::IN_HEAP,
-            Owner::Mapped => Self::MAPPED,
-        };
-        let flags = match origin.zone {
-            Zone::General => owner,
-            Zone::Region => owner | Self::IN_REGION,
-        };
-        let lasting = size as u64 | flags;
+        let lasting = size as u64 | origin.0;
         Self(seal(chunk.address(), lasting) | lasting | u64::from(prev_in_use))
     }
 
@@ -181,19 +201,12 @@ impl Head {
 
     #[inline]
     pub(crate) fn owner(self) -> Owner {
-        if self.0 & Self::MAPPED != 0 {
-            Owner::Mapped
-        } else if self.0 & Self::IN_HEAP != 0 {
-            Owner::Heap
-        } else {
-            Owner::Main
-        }
+        self.origin().owner()
     }
 
     #[inline]
     pub(crate) fn origin(self) -> Origin {
-        let zone = if self.0 & Self::IN_REGION != 0 { Zone::Region } else { Zone::General };
-        Origin { owner: self.owner(), zone }
+        Origin(self.0 & Origin::BITS)
     }
 
     /// Whether the chunk is in a bin, or the top.

@@ -268,13 +268,17 @@ impl<O: Os> Malloc<O> {
             address
         );
         // SAFETY: aligned, and there is memory before it; a caller passes what it was handed out.
-        let chunk = unsafe { ChunkPtr::from_mem(mem) };
+        Self::claimed_at(unsafe { ChunkPtr::from_mem(mem) })
+    }
+
+    #[inline]
+    fn claimed_at(chunk: ChunkPtr) -> Claimed {
+        let address = chunk.mem().addr().get();
         let Some((head, size)) = chunk.head().and_then(|head| Some((head, head.size()?))) else {
             fatal(Misuse::InvalidPointer, address)
         };
         check!(!head.is_free(), DoubleFree, address);
-        let owner = head.owner();
-        Claimed { chunk, size, owner }
+        Claimed { chunk, size, owner: head.owner() }
     }
 
     /// The arena that a block lies in, if it is not a mapped one.

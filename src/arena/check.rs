@@ -51,7 +51,7 @@ impl Arena {
         for (bins, zone) in [(&self.general, Zone::General), (&self.regions, Zone::Region)] {
             bins.for_each(|chunk| {
                 assert!(binned.insert(chunk), "I4: {chunk:?} is in two bins");
-                assert_eq!(FreeChunk::read(chunk).origin().zone, zone, "I15: {chunk:?} is in the other zone's bins");
+                assert_eq!(FreeChunk::read(chunk).origin().zone(), zone, "I15: {chunk:?} is in the other zone's bins");
             });
             bins.assert_consistent();
         }

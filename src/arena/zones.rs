@@ -52,14 +52,14 @@ impl Arena {
     /// Keeps a free chunk.
     #[inline]
     pub(super) fn insert(&mut self, free: FreeChunk) {
-        self.bins_of(free.origin().zone).insert(free);
+        self.bins_of(free.origin().zone()).insert(free);
     }
 
     /// Takes the free chunk at `chunk` out of its bin, after checking its tags and links.
     #[inline]
     pub(super) fn take(&mut self, chunk: ChunkPtr) -> FreeChunk {
-        let (_, origin) = FreeChunk::read_head(chunk);
-        self.bins_of(origin.zone).take(chunk)
+        let free = FreeChunk::read(chunk);
+        self.bins_of(free.origin().zone()).take_read(free)
     }
 
     /// A free chunk of exactly `size`, if that is small and one is kept where small chunks are looked for first.
@@ -185,7 +185,7 @@ mod tests {
         let held: Vec<_> = (0..8).filter_map(|_| arena.allocate(&source, large)).collect();
         assert_eq!(held.len(), 8);
         let small = arena.allocate(&source, ChunkSize::exact(64)).expect("there is memory").chunk;
-        assert_eq!(small.head_unchecked().origin().zone, Zone::Region);
+        assert_eq!(small.head_unchecked().origin().zone(), Zone::Region);
         let behind = arena.allocate(&source, ChunkSize::exact(2_000)).expect("there is memory").chunk;
         // Short heaps have short regions, so that the model meets many.
         let region = behind.before(WALL_LEN).head_unchecked().region().expect("right behind the back wall");

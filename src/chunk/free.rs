@@ -172,7 +172,7 @@ impl FreeChunk {
 
     #[inline]
     pub(crate) fn owner(&self) -> Owner {
-        self.origin.owner
+        self.origin.owner()
     }
 
     #[inline]

@@ -330,12 +330,19 @@ impl<O: Os> Malloc<O> {
     /// Frees the blocks of a magazine into their arenas, one lock for all of the same arena.
     pub(crate) fn flush(&self, mut magazine: Magazine) {
         while let Some(first) = magazine.pop() {
-            let first = self.claimed(first);
+            let first = Self::claimed_of_magazine(first);
             match self.arena_of(first) {
                 Some(cell) => magazine = self.flush_to(cell, first, magazine),
                 None => self.free_claimed(first),
             }
         }
+    }
+
+    /// A block that has just left a magazine: its link and its mark have vouched for the address.
+    #[inline]
+    fn claimed_of_magazine(mem: NonNull<u8>) -> Claimed {
+        // SAFETY: a block of ours, which had to carry the mark of a cached one.
+        Self::claimed_at(unsafe { ChunkPtr::from_mem(mem) })
     }
 
     /// Frees `first` and all of the same arena in `magazine`; what is left is returned.
@@ -353,7 +360,7 @@ impl<O: Os> Malloc<O> {
                 prefetch(next.as_ptr());
                 prefetch(next.as_ptr().wrapping_add(first.size.get()));
             }
-            let claimed = self.claimed(mem);
+            let claimed = Self::claimed_of_magazine(mem);
             let is_near = claimed.owner == first.owner && HeapPtr::is_same::<O>(claimed.chunk, first.chunk);
             if is_near || self.arena_of(claimed).is_some_and(|other| core::ptr::eq(other, cell)) {
                 release = arena.free_in_row(&self.source, &mut row, claimed.chunk);
