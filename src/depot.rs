@@ -16,9 +16,12 @@
 //! ```
 //!
 //! so that an arena that grows again and again looks over short times, in which nearly everything is of no use, and one that
-//! need not grow keeps what comes and goes. No request takes out more than 1 MiB. A magazine that does not fit into the bound
-//! goes to the arenas. A depot lock and an arena's are never held together. The callers see to it that the process is no copy that is left behind before they come
-//! here, so that a lock which such a copy finds held has nobody inside.
+//! need not grow keeps what comes and goes. No request takes out more than 1 MiB. What would only wait to be drained is not kept in
+//! the first place: a class that nobody has asked for during the last few looks, as where the sizes of a store drift on. That,
+//! and a magazine that does not fit into the bound, goes to the arenas.
+//!
+//! A depot lock and an arena's are never held together. The callers see to it that the process is no copy that is left behind
+//! before they come here, so that a lock which such a copy finds held has nobody inside.
 //!
 //! All of it is there several times, in *lanes*. A thread puts into the lane of its own and takes from there first, then from
 //! the others: what one thread frees for another, that one finds. Of two threads that build and drop generations at the same
@@ -29,7 +32,7 @@ use crossbeam_utils::CachePadded;
 use crate::class::{CLASSES, Class};
 use crate::magazine::{Magazine, Stack};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::tally::Tally;
 
 /// What it holds at most, in bytes.
@@ -40,6 +43,10 @@ const MOST_MEDIUM: usize = 1 << 20;
 const MOST_AT_ONCE: usize = 1 << 20;
 /// What it may hold and nobody look after it: only the purge clock drains a depot that nobody uses, in bytes.
 const UNWATCHED: usize = 1 << 20;
+
+/// A class that nobody has asked for during so many looks is *forgotten*: its magazines are not kept. Of the clock's looks these
+/// are the 300 ms after which memory counts as unused everywhere.
+const FORGOTTEN: u8 = 4;
 
 /// A class each. The models have two, which all that they do is about.
 const STORES: usize = if cfg!(loom) { 2 } else { CLASSES };
@@ -69,18 +76,20 @@ impl Store {
 struct Rack {
     /// A hint, which saves those that come from other lanes the lock. Written under that.
     has_any: AtomicBool,
+    /// At how many looks in a row nobody had asked for a magazine, up to [`FORGOTTEN`]. Relaxed: a hint as well.
+    unasked: AtomicU8,
     store: Mutex<Store>,
 }
 
 impl Rack {
     #[cfg(not(loom))]
     const fn new() -> Self {
-        Self { has_any: AtomicBool::new(false), store: Mutex::new(Store::EMPTY) }
+        Self { has_any: AtomicBool::new(false), unasked: AtomicU8::new(0), store: Mutex::new(Store::EMPTY) }
     }
 
     #[cfg(loom)]
     fn new() -> Self {
-        Self { has_any: AtomicBool::new(false), store: Mutex::new(Store::EMPTY) }
+        Self { has_any: AtomicBool::new(false), unasked: AtomicU8::new(0), store: Mutex::new(Store::EMPTY) }
     }
 }
 
@@ -142,7 +151,7 @@ impl Depot {
         self.bytes.roughly() > UNWATCHED
     }
 
-    /// Keeps a magazine, or hands it back when there is no room for it.
+    /// Keeps a magazine, or hands it back when there is no room for it, or nobody asks for such any more.
     pub(crate) fn put(&self, class: Class, lane: Lane, magazine: Magazine) -> Option<Magazine> {
         let bytes = bytes_of(class, &magazine);
         let has_room = self.bytes.roughly() + bytes <= MOST
@@ -151,6 +160,9 @@ impl Depot {
             return Some(magazine);
         }
         let rack = &self.lanes[lane.index()][class.index()];
+        if rack.unasked.load(Ordering::Relaxed) >= FORGOTTEN {
+            return Some(magazine);
+        }
         let mut store = rack.store.lock();
         store.bytes += bytes;
         store.stack.push(magazine);
@@ -165,7 +177,15 @@ impl Depot {
 
     /// Takes the magazine of `class` that was put into `lane` last, or into another.
     pub(crate) fn take(&self, class: Class, lane: Lane) -> Option<Magazine> {
-        (0..LANES).find_map(|step| self.take_from(class, (lane.index() + step) % LANES))
+        (0..LANES).find_map(|step| {
+            let lane = (lane.index() + step) % LANES;
+            let unasked = &self.lanes[lane][class.index()].unasked;
+            // Not written where it need not be: others read the line.
+            if unasked.load(Ordering::Relaxed) != 0 {
+                unasked.store(0, Ordering::Relaxed);
+            }
+            self.take_from(class, lane)
+        })
     }
 
     fn take_from(&self, class: Class, lane: usize) -> Option<Magazine> {
@@ -221,6 +241,10 @@ impl Depot {
         for (lane, class, rack) in self.racks() {
             if drained >= most {
                 break;
+            }
+            let unasked = rack.unasked.load(Ordering::Relaxed);
+            if unasked < FORGOTTEN {
+                rack.unasked.store(unasked + 1, Ordering::Relaxed);
             }
             if !rack.has_any.load(Ordering::Relaxed) {
                 continue;
@@ -416,6 +440,7 @@ mod tests {
         };
         assert_eq!(tick(&depot), 8, "it has just come");
         assert_eq!((tick(&depot), tick(&depot), tick(&depot), tick(&depot)), (4, 2, 1, 0));
+        assert_eq!(take(&depot, 1), 0);
         assert_eq!(put(&depot, 8), 8);
         let mut drained = 0;
         for _ in 0..10 {
@@ -424,6 +449,25 @@ mod tests {
             depot.drain_half_unused(|_, _| drained += 1);
         }
         assert_eq!(drained, 0, "all of it was asked for in each tick");
+    }
+
+    #[test]
+    fn a_class_that_nobody_asks_for_is_not_kept_until_somebody_does() {
+        let depot = Depot::new();
+        for look in 0..FORGOTTEN {
+            assert_eq!(put(&depot, 1), 1, "look {look}");
+            depot.drain_unused(|_, _| ());
+        }
+        assert_eq!(put(&depot, 1), 0);
+        assert!(
+            depot.put(Class::of_request(40).expect("a small request"), LANE, full()).is_some(),
+            "no class was asked for"
+        );
+        assert!(
+            depot.take(class(), Lane::of_nth(0)).is_some(),
+            "in another lane, and what was put before the last look"
+        );
+        assert_eq!(put(&depot, 1), 1);
     }
 }
 
