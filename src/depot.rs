@@ -460,10 +460,6 @@ mod tests {
         }
         assert_eq!(put(&depot, 1), 0);
         assert!(
-            depot.put(Class::of_request(40).expect("a small request"), LANE, full()).is_some(),
-            "no class was asked for"
-        );
-        assert!(
             depot.take(class(), Lane::of_nth(0)).is_some(),
             "in another lane, and what was put before the last look"
         );
