@@ -136,7 +136,10 @@ impl Arena {
     /// that is in use.
     pub(super) fn dissolve(&mut self, free: &FreeChunk, next: ChunkPtr) -> Option<(FreeChunk, bool)> {
         let is_back_wall = |head: &Head| head.region() == Some(free.size());
-        next.head().filter(is_back_wall)?;
+        // The seal last: what lies behind is hardly ever a wall.
+        if !is_back_wall(&next.head_unchecked()) || next.head().is_none() {
+            return None;
+        }
         let front = free.chunk().before(WALL_LEN);
         let Some(front_wall) = front.head().filter(is_back_wall) else {
             fatal(Misuse::FreeHeadOverwritten, front.mem().addr().get())
