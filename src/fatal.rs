@@ -107,10 +107,11 @@ fn end(line: &[u8]) -> ! {
     crate::arch::abort()
 }
 
-/// Ends the process with `$misuse` at `$address` unless `$holds`.
+/// Ends the process with `$misuse` at `$address` unless `$holds`. With `--cfg heapwright_unchecked`, which is there to measure
+/// what the checks cost and for nothing else, no check is made, no head is sealed, and no mark looked at.
 macro_rules! check {
     ($holds:expr, $misuse:ident, $address:expr) => {
-        if !$holds {
+        if !cfg!(heapwright_unchecked) && !$holds {
             $crate::fatal::fatal($crate::fatal::Misuse::$misuse, $address);
         }
     };

@@ -245,9 +245,10 @@ fn detach_leaf_below(node: ChunkPtr) -> Option<ChunkPtr> {
     let mut leaf = node.child(side)?;
     let mut steps = Steps::new();
     loop {
+        // Before anything there is taken for a link.
+        check!(leaf.place() == Place::Below(parent), TreeCorrupted, leaf.mem().addr().get());
         let next_side = usize::from(leaf.child(1).is_some());
         let Some(child) = leaf.child(next_side) else {
-            check!(leaf.place() == Place::Below(parent), TreeCorrupted, leaf.mem().addr().get());
             parent.set_child(side, None);
             return Some(leaf);
         };
