@@ -259,10 +259,7 @@ impl<O: Os> Malloc<O> {
     #[inline]
     pub(crate) fn free_cached(&self, cache: &mut ThreadCache, mem: NonNull<u8>) {
         if let Some(claimed) = self.claimed_in_arena(mem) {
-            let Some(class) = Class::of_chunk(claimed.size) else {
-                check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
-                return self.free_claimed(claimed);
-            };
+            let Some(class) = Class::of_chunk(claimed.size) else { return self.free_claimed(claimed) };
             let is_next_sound = claimed.chunk.next(claimed.size).head().is_some();
             if is_next_sound && self.source.params.get(Param::Perturb) == 0 && cache.push(class, mem) {
                 return;

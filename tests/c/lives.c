@@ -495,11 +495,12 @@ static void abort_among_threads(void) {
     start_crowd();
     double_free();
 }
-// An arena's lock is held when a corrupted free chunk is found.
+// An arena's lock is held when a corrupted free chunk is found. The trim takes it out of the quarantine of a hardened build.
 static void abort_under_lock(void) {
     char *p[4];
     for (int i = 0; i < 4; i++) p[i] = malloc(20000);
     free(p[1]);
+    malloc_trim(0);
     memset(opaque(p[1]), 0x41, 64);
     for (int i = 0; i < 50; i++) opaque(malloc(20000));
 }
