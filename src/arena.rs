@@ -500,9 +500,7 @@ impl Arena {
         let (head, have) = self.in_use(chunk);
         let Some(rest) = have.remainder(size) else { return Release::NOTHING };
         chunk.set_head(size, head.origin(), head.prev_in_use());
-        let tail = chunk.next(size);
-        tail.set_head(rest, head.origin(), true);
-        self.free(source, tail)
+        self.free_chunk(source, FreeChunk::new(chunk.next(size), rest, head.origin()), true)
     }
 
     /// Makes a chunk in use `size` long where it is; `false`, and nothing changed, when that cannot be. Asks the system
@@ -526,8 +524,9 @@ impl Arena {
                 return (false, Release::NOTHING);
             }
             next.erase_head();
+            // Longer than was asked for by what is too short for a chunk, if at all.
             chunk.set_head(have.joined(more), head.origin(), head.prev_in_use());
-            return (true, self.shrink(source, chunk, size));
+            return (true, Release::NOTHING);
         }
         let next_head = next.head_unchecked();
         let is_enough = |more| have.joined(more) >= size;
@@ -537,9 +536,17 @@ impl Arena {
         let behind = self.take(next);
         next.erase_head();
         let whole = have.joined(behind.size());
-        chunk.set_head(whole, head.origin(), head.prev_in_use());
-        chunk.next(whole).set_prev_in_use(true);
-        (true, self.shrink(source, chunk, size))
+        match whole.remainder(size) {
+            Some(rest) => {
+                chunk.set_head(size, head.origin(), head.prev_in_use());
+                self.insert(FreeChunk::new(chunk.next(size), rest, head.origin()).with_dirty(behind.dirty()));
+            }
+            None => {
+                chunk.set_head(whole, head.origin(), head.prev_in_use());
+                chunk.next(whole).set_prev_in_use(true);
+            }
+        }
+        (true, Release::NOTHING)
     }
 }
 

@@ -4,14 +4,16 @@
 //! it is cached, and link it to the next of its magazine:
 //!
 //! ```text
-//!    mem ->  | next block, masked    |      masked: xor with this block's page number and the process's secret
+//!    mem ->  | next block, masked                          |  masked: xor with this block's page number and the secret;
+//!            |                                             |  in a hardened build multiplied by a secret odd number, too
 //!            | cached: the address, masked with the secret |
-//!            | next magazine and count, masked             |      first block of a magazine in the depot only
+//!            | next magazine and count, masked             |  first block of a magazine in the depot only
 //! ```
 //!
-//! A link is read back only if it unmasks to an address that a block can have; all but one in two million random
-//! overwrites do not. The second word tells a double free at the next `free`. Both are cleared when a block is handed out
-//! or goes back to its arena, so that no address leaks, and so that no stale word is taken for the mark.
+//! A link is read back only if it becomes an address that a block can have; all but one in two million random overwrites do
+//! not. A change of some low bits does, and may lead to a cached block nearby, of another class; not when it was multiplied. The
+//! second word tells a double free at the next `free`. Both are cleared when a block is handed out or goes back to its arena, so
+//! that no address leaks, and so that no stale word is taken for the mark.
 //!
 //! # Safety
 //!
@@ -105,14 +107,20 @@ pub(crate) fn clear(mem: NonNull<u8>) {
 /// Makes a block cached: marked, and linked to `next`.
 #[inline(always)]
 fn link(mem: NonNull<u8>, next: *mut u8, mark: usize) {
-    store(mem, 0, next.addr() ^ mask(mem));
+    store(mem, 0, secret::mixed(next.addr() ^ mask(mem)));
     store(mem, 1, mark);
+}
+
+/// What a cached block's link says.
+#[inline(always)]
+fn unmasked(mem: NonNull<u8>) -> usize {
+    secret::unmixed(load(mem, 0)) ^ mask(mem)
 }
 
 /// The block that a cached block is linked to. An overwritten link or mark ends the process.
 #[inline(always)]
 fn next(mem: NonNull<u8>) -> *mut u8 {
-    let next = load(mem, 0) ^ mask(mem);
+    let next = unmasked(mem);
     if !cfg!(heapwright_unchecked) && next & IMPOSSIBLE | load(mem, 1) ^ mark(mem) != 0 {
         overwritten(mem);
     }
@@ -220,7 +228,7 @@ impl Magazine {
         let mut whole = Self::EMPTY;
         let mut next = self.take().first;
         while let Some(mem) = next.filter(|&mem| is_cached(mem) && whole.count() < most) {
-            let link = load(mem, 0) ^ mask(mem);
+            let link = unmasked(mem);
             if link & IMPOSSIBLE != 0 {
                 break;
             }

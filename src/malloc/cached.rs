@@ -89,7 +89,10 @@ impl<O: Os> Malloc<O> {
                 }
             }
         };
-        self.finish_move(claimed, bytes, moved, || self.free_cached(cache, mem))
+        self.finish_move(claimed, bytes, moved, || match old_class {
+            Some(_) => self.free_cached(cache, mem),
+            None => self.free_claimed(claimed),
+        })
     }
 
     /// The thread's arena has been crowded lately: perhaps there is a better one.
