@@ -304,15 +304,21 @@ impl Arena {
     /// Makes one chunk in use a row of chunks of `size`, all but the first in `more`; the last has what is left over.
     fn cut_row(&mut self, chunk: ChunkPtr, size: ChunkSize, more: &mut Magazine) {
         let (head, mut left) = self.in_use(chunk);
-        let (mut at, mut prev_in_use) = (chunk, head.prev_in_use());
+        let origin = head.origin();
+        if left.get() < 2 * size.get() {
+            return;
+        }
+        chunk.set_head(size, origin, head.prev_in_use());
+        let mut at = chunk.next(size);
+        left = ChunkSize::exact(left.get() - size.get());
         while left.get() >= 2 * size.get() {
-            at.set_head(size, head.origin(), prev_in_use);
-            prev_in_use = true;
+            at.set_head(size, origin, true);
+            more.push(at.mem());
             at = at.next(size);
             left = ChunkSize::exact(left.get() - size.get());
-            more.push(at.mem());
         }
-        at.set_head(left, head.origin(), prev_in_use);
+        at.set_head(left, origin, true);
+        more.push(at.mem());
     }
 
     /// Cuts a chunk of `size` from the front of a free one; the rest goes to the bins.

@@ -129,13 +129,14 @@ impl Large {
 
     fn best_fit(&self, size: ChunkSize) -> Option<ChunkPtr> {
         let index = large_index(size);
-        if self.map >> index & 1 != 0
+        let from_here = self.map >> index;
+        if from_here & 1 != 0
             && let Some(chunk) = self.trees[index].best_fit(size, index == LARGE - 1)
         {
             return Some(chunk);
         }
-        let larger = self.map & u128::MAX.checked_shl(index as u32 + 1).unwrap_or(0);
-        if larger == 0 { None } else { self.trees[larger.trailing_zeros() as usize].smallest() }
+        let larger = from_here >> 1;
+        if larger == 0 { None } else { self.trees[index + 1 + larger.trailing_zeros() as usize].smallest() }
     }
 
     fn for_each(&self, visit: &mut impl FnMut(ChunkPtr)) {
