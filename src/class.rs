@@ -43,7 +43,11 @@ const _: () = assert!(MAX_SMALL_REQUEST == 1032 && MAX_REQUEST == 1 << (FIRST_LO
 /// A size class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub(crate) struct Class(u8);
+pub(crate) struct Class {
+    /// Its number times 16: how much longer the chunks of a small class are than the smallest, and where a class stands in a
+    /// table that has 16 bytes for each.
+    offset: u16,
+}
 
 impl Class {
     /// The class of a request of at most [`MAX_SMALL_REQUEST`] bytes.
@@ -51,7 +55,7 @@ impl Class {
     pub(crate) const fn of_small_request(bytes: usize) -> Option<Self> {
         // Up to 24 bytes are the first class; then one for each 16.
         let index = bytes.saturating_sub(MIN_CHUNK - OVERHEAD - ALIGNMENT + 1) / ALIGNMENT;
-        if index < SMALL { Some(Self(index as u8)) } else { None }
+        if index < SMALL { Some(Self::nth(index)) } else { None }
     }
 
     /// The class of a request of `bytes`, if it has one.
@@ -65,7 +69,7 @@ impl Class {
         }
         let log = (bytes - 1).ilog2() as usize;
         let step = (bytes - 1) >> (log - STEPS.ilog2() as usize) & (STEPS - 1);
-        Some(Self((SMALL + (log - FIRST_LOG) * STEPS + step) as u8))
+        Some(Self::nth(SMALL + (log - FIRST_LOG) * STEPS + step))
     }
 
     /// The class of a small chunk of `bytes`; what is no multiple of 16 has none.
@@ -73,7 +77,7 @@ impl Class {
     pub(crate) const fn of_small_chunk(bytes: usize) -> Option<Self> {
         // Any low bit becomes a high one.
         let index = bytes.wrapping_sub(MIN_CHUNK).rotate_right(ALIGNMENT.ilog2());
-        if index < SMALL { Some(Self(index as u8)) } else { None }
+        if index < SMALL { Some(Self::nth(index)) } else { None }
     }
 
     /// The class that a chunk may serve, if it has one.
@@ -90,12 +94,17 @@ impl Class {
         let index = SMALL + (log - FIRST_LOG) * STEPS + (longest >> step_log);
         let index = index.wrapping_sub(STEPS + 1);
         let beyond = longest & ((1 << step_log) - 1);
-        if index >= SMALL && index < CLASSES && beyond <= ALIGNMENT { Some(Self(index as u8)) } else { None }
+        if index >= SMALL && index < CLASSES && beyond <= ALIGNMENT { Some(Self::nth(index)) } else { None }
     }
 
     /// Every class.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        (0..CLASSES as u8).map(Self)
+        (0..CLASSES).map(Self::nth)
+    }
+
+    /// What `make` makes of each class.
+    pub(crate) fn each<T>(make: impl Fn(Self) -> T) -> [T; CLASSES] {
+        core::array::from_fn(|index| make(Self::nth(index)))
     }
 
     /// The size of its chunks.
@@ -115,9 +124,25 @@ impl Class {
         self.index() < SMALL
     }
 
+    /// What one class more adds to an offset.
+    pub(crate) const OFFSET: usize = ALIGNMENT;
+
+    /// The class of this number, which is below [`CLASSES`].
+    #[inline]
+    const fn nth(index: usize) -> Self {
+        Self { offset: (index * Self::OFFSET) as u16 }
+    }
+
+    /// Its number times 16; no other class has the same.
+    #[inline]
+    pub(crate) const fn offset(self) -> usize {
+        self.offset as usize
+    }
+
+    /// Its number.
     #[inline]
     pub(crate) const fn index(self) -> usize {
-        let index = self.0 as usize;
+        let index = self.offset() / Self::OFFSET;
         // SAFETY: every constructor makes an index below.
         unsafe { core::hint::assert_unchecked(index < CLASSES) };
         index

@@ -62,7 +62,6 @@ struct Store {
 }
 
 impl Store {
-    #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
     const EMPTY: Self = Self { stack: Stack::EMPTY, bytes: 0, lowest: 0 };
 
     /// Bytes that nobody has asked for since the last call.
@@ -121,10 +120,6 @@ pub(crate) struct Depot {
     medium_bytes: Tally<LANES>,
 }
 
-fn bytes_of(class: Class, magazine: &Magazine) -> usize {
-    class.chunk().get() * magazine.count()
-}
-
 impl Depot {
     #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
@@ -152,8 +147,8 @@ impl Depot {
     }
 
     /// Keeps a magazine, or hands it back when there is no room for it, or nobody asks for such any more.
-    pub(crate) fn put(&self, class: Class, lane: Lane, magazine: Magazine) -> Option<Magazine> {
-        let bytes = bytes_of(class, &magazine);
+    pub(crate) fn put(&self, lane: Lane, magazine: Magazine) -> Option<Magazine> {
+        let (class, bytes) = (magazine.class(), magazine.bytes());
         let has_room = self.bytes.roughly() + bytes <= MOST
             && (class.is_small() || self.medium_bytes.roughly() + bytes <= MOST_MEDIUM);
         if !has_room {
@@ -194,8 +189,8 @@ impl Depot {
             return None;
         }
         let mut store = rack.store.lock();
-        let magazine = store.stack.pop()?;
-        let bytes = bytes_of(class, &magazine);
+        let magazine = store.stack.pop(class)?;
+        let bytes = magazine.bytes();
         store.bytes -= bytes;
         store.lowest = store.lowest.min(store.bytes);
         if store.bytes == 0 {
@@ -215,28 +210,23 @@ impl Depot {
     }
 
     /// Calls `each` with every magazine, none of which is here any more then.
-    pub(crate) fn drain(&self, each: impl FnMut(Class, Magazine)) {
+    pub(crate) fn drain(&self, each: impl FnMut(Magazine)) {
         self.drain_some(usize::MAX, |store| store.bytes, each);
     }
 
     /// An arena would have to grow: what nobody has asked for since the last look goes, magazine by magazine, to `each`.
     /// Returns how many bytes went.
-    pub(crate) fn drain_unused(&self, each: impl FnMut(Class, Magazine)) -> usize {
+    pub(crate) fn drain_unused(&self, each: impl FnMut(Magazine)) -> usize {
         self.drain_some(MOST_AT_ONCE, Store::unused, each)
     }
 
     /// The purge clock ticks: as [`drain_unused`](Self::drain_unused), but only half of it goes.
-    pub(crate) fn drain_half_unused(&self, each: impl FnMut(Class, Magazine)) -> usize {
+    pub(crate) fn drain_half_unused(&self, each: impl FnMut(Magazine)) -> usize {
         self.drain_some(MOST_AT_ONCE, |store| store.unused().div_ceil(2), each)
     }
 
     /// Takes magazines of each class until `how_much` bytes of it are gone, or `most` of all.
-    fn drain_some(
-        &self,
-        most: usize,
-        how_much: impl Fn(&mut Store) -> usize,
-        mut each: impl FnMut(Class, Magazine),
-    ) -> usize {
+    fn drain_some(&self, most: usize, how_much: impl Fn(&mut Store) -> usize, mut each: impl FnMut(Magazine)) -> usize {
         let mut drained = 0;
         for (lane, class, rack) in self.racks() {
             if drained >= most {
@@ -254,10 +244,10 @@ impl Depot {
             // stays.
             while left > 0 && drained < most {
                 let Some(magazine) = self.take_from(class, lane) else { break };
-                let bytes = bytes_of(class, &magazine);
+                let bytes = magazine.bytes();
                 left = left.saturating_sub(bytes);
                 drained += bytes;
-                each(class, magazine);
+                each(magazine);
             }
         }
         drained
@@ -272,7 +262,7 @@ impl Depot {
     /// How many blocks are here.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn count(&self) -> usize {
-        self.racks().map(|(_, _, rack)| rack.store.lock().stack.count()).sum()
+        self.racks().map(|(_, class, rack)| rack.store.lock().stack.count(class)).sum()
     }
 
     /// While nobody changes it: what it knows of its magazines is so.
@@ -281,7 +271,7 @@ impl Depot {
         let (mut bytes, mut medium_bytes) = (0, 0);
         for (_, class, rack) in self.racks() {
             let mut store = rack.store.lock();
-            let held = store.stack.count() * class.chunk().get();
+            let held = store.stack.count(class) * class.chunk().get();
             assert_eq!(store.bytes, held, "I19: the bytes of a store");
             assert_eq!(rack.has_any.load(Ordering::Relaxed), store.bytes > 0, "I19: the hint");
             assert!(store.lowest <= store.bytes, "I19: the low-water mark");
@@ -351,7 +341,7 @@ mod tests {
     }
 
     fn full_of(class: Class) -> Magazine {
-        let mut magazine = Magazine::EMPTY;
+        let mut magazine = Magazine::of(class);
         let words = class.chunk().get() / size_of::<u128>();
         let blocks: &'static mut [u128] = Box::leak(std::vec![0u128; words * class.magazine()].into_boxed_slice());
         blocks.chunks_mut(words).for_each(|block| magazine.push(NonNull::from(&mut block[0]).cast()));
@@ -360,7 +350,7 @@ mod tests {
 
     /// Puts `count` magazines; how many stayed.
     fn put(depot: &Depot, count: usize) -> usize {
-        (0..count).filter(|_| depot.put(class(), LANE, full()).is_none()).count()
+        (0..count).filter(|_| depot.put(LANE, full()).is_none()).count()
     }
 
     /// Takes `count` magazines; how many were there.
@@ -385,7 +375,7 @@ mod tests {
         let firsts = lanes.map(|lane| {
             let magazine = full();
             let first = magazine.first();
-            assert!(depot.put(class(), lane, magazine).is_none());
+            assert!(depot.put(lane, magazine).is_none());
             first
         });
         let take = |lane| depot.take(class(), lane).and_then(|magazine| magazine.first());
@@ -398,7 +388,7 @@ mod tests {
         let depot = Depot::new();
         let medium = Class::of_request(2000).expect("a request with a class");
         let len = medium.chunk().get() * medium.magazine();
-        let stay = (0..2 * MOST_MEDIUM / len).filter(|_| depot.put(medium, LANE, full_of(medium)).is_none()).count();
+        let stay = (0..2 * MOST_MEDIUM / len).filter(|_| depot.put(LANE, full_of(medium)).is_none()).count();
         assert!((MOST_MEDIUM..=MOST_MEDIUM + COARSE).contains(&(stay * len + len)));
         assert_eq!(put(&depot, 1), 1, "there is room for small ones");
     }
@@ -408,12 +398,12 @@ mod tests {
         let depot = Depot::new();
         assert_eq!(put(&depot, 10), 10);
         let mut drained = 0;
-        depot.drain_unused(|_, _| drained += 1);
+        depot.drain_unused(|_| drained += 1);
         assert_eq!(drained, 0, "it has just come");
         assert_eq!((take(&depot, 4), put(&depot, 4)), (4, 4));
-        depot.drain_unused(|_, _| drained += 1);
+        depot.drain_unused(|_| drained += 1);
         assert_eq!(drained, 6, "four were asked for");
-        depot.drain_unused(|_, _| drained += 1);
+        depot.drain_unused(|_| drained += 1);
         assert_eq!(drained, 10, "and then none");
     }
 
@@ -421,11 +411,11 @@ mod tests {
     fn one_request_does_not_have_to_wait_for_all_of_it() {
         let depot = Depot::new();
         put(&depot, 2_000);
-        depot.drain_unused(|_, _| ());
+        depot.drain_unused(|_| ());
         let (before, mut drained) = (depot.bytes(), 0);
-        depot.drain_unused(|class, magazine| drained += bytes_of(class, &magazine));
+        depot.drain_unused(|magazine| drained += magazine.bytes());
         assert!((MOST_AT_ONCE..2 * MOST_AT_ONCE).contains(&drained) && depot.bytes() == before - drained);
-        depot.drain(|class, magazine| drained += bytes_of(class, &magazine));
+        depot.drain(|magazine| drained += magazine.bytes());
         assert_eq!((drained, depot.bytes()), (before, 0));
     }
 
@@ -435,7 +425,7 @@ mod tests {
         assert_eq!(put(&depot, 8), 8);
         let mut left = 8;
         let mut tick = |depot: &Depot| {
-            depot.drain_half_unused(|_, _| left -= 1);
+            depot.drain_half_unused(|_| left -= 1);
             left
         };
         assert_eq!(tick(&depot), 8, "it has just come");
@@ -446,7 +436,7 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(take(&depot, 8), 8);
             assert_eq!(put(&depot, 8), 8);
-            depot.drain_half_unused(|_, _| drained += 1);
+            depot.drain_half_unused(|_| drained += 1);
         }
         assert_eq!(drained, 0, "all of it was asked for in each tick");
     }
@@ -456,7 +446,7 @@ mod tests {
         let depot = Depot::new();
         for look in 0..FORGOTTEN {
             assert_eq!(put(&depot, 1), 1, "look {look}");
-            depot.drain_unused(|_, _| ());
+            depot.drain_unused(|_| ());
         }
         assert_eq!(put(&depot, 1), 0);
         assert!(
@@ -501,8 +491,8 @@ mod models {
         }
 
         /// A magazine of these blocks, which nobody has.
-        fn magazine(&self, indices: core::ops::Range<usize>) -> Magazine {
-            let mut magazine = Magazine::EMPTY;
+        fn magazine(&self, class: Class, indices: core::ops::Range<usize>) -> Magazine {
+            let mut magazine = Magazine::of(class);
             for block in &self.blocks[indices] {
                 magazine.push(NonNull::from(&block.0).cast());
             }
@@ -528,17 +518,17 @@ mod models {
     fn a_magazine_has_one_owner_and_none_is_lost() {
         model(|| {
             let shared = Shared::new(4);
-            assert!(shared.depot.put(class(0), LANE, shared.magazine(0..1)).is_none());
+            assert!(shared.depot.put(LANE, shared.magazine(class(0), 0..1)).is_none());
             let other = shared.clone();
             let thread = loom::thread::spawn(move || {
                 let mut taken = other.depot.take(class(0), LANE);
                 let had = taken.as_mut().map_or(0, |magazine| other.use_blocks(magazine));
-                assert!(other.depot.put(class(0), LANE, other.magazine(1..3)).is_none());
+                assert!(other.depot.put(LANE, other.magazine(class(0), 1..3)).is_none());
                 (had, taken)
             });
-            assert!(shared.depot.put(class(1), LANE, shared.magazine(3..4)).is_none());
+            assert!(shared.depot.put(LANE, shared.magazine(class(1), 3..4)).is_none());
             let mut drained = 0;
-            shared.depot.drain(|_, mut magazine| drained += shared.use_blocks(&mut magazine));
+            shared.depot.drain(|mut magazine| drained += shared.use_blocks(&mut magazine));
             let (had, _) = thread.join().expect("no panic");
             assert_eq!(drained + had + shared.depot.count(), 4);
             shared.depot.assert_consistent();
@@ -550,11 +540,11 @@ mod models {
     fn a_fork_finds_every_store_whole() {
         model(|| {
             let shared = Shared::new(3);
-            assert!(shared.depot.put(class(0), LANE, shared.magazine(0..1)).is_none());
+            assert!(shared.depot.put(LANE, shared.magazine(class(0), 0..1)).is_none());
             let other = shared.clone();
             let thread = loom::thread::spawn(move || {
                 let taken = other.depot.take(class(0), LANE);
-                assert!(other.depot.put(class(1), LANE, other.magazine(1..3)).is_none());
+                assert!(other.depot.put(LANE, other.magazine(class(1), 1..3)).is_none());
                 taken.map(|mut magazine| other.use_blocks(&mut magazine))
             });
             shared.depot.begin_fork();

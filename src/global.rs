@@ -541,6 +541,13 @@ impl Heapwright {
         }
     }
 
+    /// A request that takes more than the fast path. Not inline: the fast path has no register to save.
+    #[inline(never)]
+    fn allocate_slow(&self, layout: Layout) -> *mut u8 {
+        self.build();
+        or_null(allocate(layout.size(), layout.align(), Contents::Any))
+    }
+
     #[cold]
     #[inline(never)]
     fn build_once(&self) {
@@ -565,8 +572,7 @@ unsafe impl GlobalAlloc for Heapwright {
         {
             return mem.as_ptr();
         }
-        self.build();
-        or_null(allocate(layout.size(), layout.align(), Contents::Any))
+        self.allocate_slow(layout)
     }
 
     #[inline]

@@ -6,14 +6,15 @@
 //! ```text
 //!    mem ->  | next block, masked                          |  masked: xor with this block's page number and the secret;
 //!            |                                             |  in a hardened build multiplied by a secret odd number, too
-//!            | cached: the address, masked with the secret |
+//!            | cached: the address and the class, masked   |  with the secret
 //!            | next magazine and count, masked             |  first block of a magazine in the depot only
 //! ```
 //!
 //! A link is read back only if it becomes an address that a block can have; all but one in two million random overwrites do
-//! not. A change of some low bits does, and may lead to a cached block nearby, of another class; not when it was multiplied. The
-//! second word tells a double free at the next `free`. Both are cleared when a block is handed out or goes back to its arena, so
-//! that no address leaks, and so that no stale word is taken for the mark.
+//! not. A change of some low bits does, but only a cached block of the same class carries the mark that is looked for there: no
+//! block in use is handed out, and none as longer than it is. The mark tells a double free at the next `free`, too. Both words are
+//! cleared when a block is handed out or goes back to its arena, so that no address leaks, and so that no stale word is taken for
+//! the mark.
 //!
 //! # Safety
 //!
@@ -24,7 +25,7 @@ use core::ptr::{self, NonNull};
 // Not the models' own, which no constant can have.
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use crate::class::MAGAZINE_BLOCKS;
+use crate::class::{CLASSES, Class, MAGAZINE_BLOCKS};
 use crate::fatal::{Misuse, check, fatal};
 use crate::secret;
 use crate::size::ALIGNMENT;
@@ -59,21 +60,29 @@ fn mask(mem: NonNull<u8>) -> usize {
     mem.addr().get() >> 12 ^ secret::mask()
 }
 
+/// The mark of a cached block of `class`.
+#[inline(always)]
+fn mark(mem: NonNull<u8>, class: Class) -> usize {
+    mem.addr().get().wrapping_add(class.offset()) ^ secret::mark_key()
+}
+
+/// Whether `word` is the mark of the block, for whatever class.
 #[inline]
-fn mark(mem: NonNull<u8>) -> usize {
-    mem.addr().get() ^ secret::mark_key()
+fn is_mark(mem: NonNull<u8>, word: usize) -> bool {
+    // Any low bit becomes a high one. One more than there are classes: see `set_mark`.
+    (word ^ secret::mark_key()).wrapping_sub(mem.addr().get()).rotate_right(ALIGNMENT.ilog2()) <= CLASSES
 }
 
 /// Whether the block says that it is cached: if so it is, and freeing it once more is misuse.
 #[inline]
 pub(crate) fn is_cached(mem: NonNull<u8>) -> bool {
-    !cfg!(heapwright_unchecked) && load(mem, 1) == mark(mem)
+    !cfg!(heapwright_unchecked) && is_mark(mem, load(mem, 1))
 }
 
-/// Gives a block the mark of a cached one, as long as it waits elsewhere.
+/// Gives a block the mark of a cached one of no class, as long as it waits elsewhere.
 #[cfg(feature = "hardened")]
 pub(crate) fn set_mark(mem: NonNull<u8>) {
-    store(mem, 1, mark(mem));
+    store(mem, 1, mem.addr().get().wrapping_add(CLASSES * ALIGNMENT) ^ secret::mark_key());
 }
 
 /// Overwrites the mark with `word`.
@@ -94,7 +103,7 @@ fn overwritten(mem: NonNull<u8>) -> ! {
 pub(crate) fn is_cached_now(mem: NonNull<u8>) -> bool {
     // SAFETY: an aligned word of any block; whoever writes it, it is read in one piece.
     let word = unsafe { word(mem, 1).cast::<AtomicUsize>().as_ref() };
-    word.load(Ordering::Relaxed) == mark(mem)
+    is_mark(mem, word.load(Ordering::Relaxed))
 }
 
 /// The block is neither cached nor free any more, or is about to go to its arena.
@@ -117,28 +126,29 @@ fn unmasked(mem: NonNull<u8>) -> usize {
     secret::unmixed(load(mem, 0)) ^ mask(mem)
 }
 
-/// The block that a cached block is linked to. An overwritten link or mark ends the process.
+/// The block that a cached block of `class` is linked to. An overwritten link or mark ends the process.
 #[inline(always)]
-fn next(mem: NonNull<u8>) -> *mut u8 {
+fn next(mem: NonNull<u8>, class: Class) -> *mut u8 {
     let next = unmasked(mem);
-    if !cfg!(heapwright_unchecked) && next & IMPOSSIBLE | load(mem, 1) ^ mark(mem) != 0 {
+    if !cfg!(heapwright_unchecked) && next & IMPOSSIBLE | load(mem, 1) ^ mark(mem, class) != 0 {
         overwritten(mem);
     }
     mem.as_ptr().with_addr(next)
 }
 
-/// The block that a cached block is linked to, which is cleared. An overwritten link or mark ends the process.
+/// The block that a cached block of `class` is linked to, which is cleared. An overwritten link or mark ends the process.
 #[inline(always)]
-fn unlink(mem: NonNull<u8>) -> *mut u8 {
-    let next = next(mem);
+fn unlink(mem: NonNull<u8>, class: Class) -> *mut u8 {
+    let next = next(mem, class);
     clear(mem);
     next
 }
 
 /// A list of cached blocks of one class.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Magazine {
     first: Option<NonNull<u8>>,
+    class: Class,
     /// Written by the owner only, as an atomic, because whoever asks for figures reads it too. Relaxed: a count.
     count: AtomicU32,
 }
@@ -147,8 +157,21 @@ pub(crate) struct Magazine {
 unsafe impl Send for Magazine {}
 
 impl Magazine {
-    #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
-    pub(crate) const EMPTY: Self = Self { first: None, count: AtomicU32::new(0) };
+    /// Of blocks of `class`, as which it has none.
+    #[inline]
+    pub(crate) const fn of(class: Class) -> Self {
+        Self { first: None, class, count: AtomicU32::new(0) }
+    }
+
+    /// The class of its blocks.
+    pub(crate) const fn class(&self) -> Class {
+        self.class
+    }
+
+    /// Bytes of its chunks.
+    pub(crate) fn bytes(&self) -> usize {
+        self.count() * self.class.chunk().get()
+    }
 
     /// How many blocks it holds.
     #[inline]
@@ -170,7 +193,7 @@ impl Magazine {
     #[inline]
     pub(crate) fn push(&mut self, mem: NonNull<u8>) {
         check!(self.first != Some(mem), DoubleFree, mem.addr().get());
-        link(mem, self.first.map_or(ptr::null_mut(), NonNull::as_ptr), mark(mem));
+        link(mem, self.first.map_or(ptr::null_mut(), NonNull::as_ptr), mark(mem, self.class));
         self.first = Some(mem);
         self.set_count(self.count() + 1);
     }
@@ -181,7 +204,7 @@ impl Magazine {
         let mem = self.first?;
         // A block of it was freed again with its mark overwritten: another magazine's blocks are behind it now.
         check!(self.count() > 0, CachedMarkOverwritten, mem.addr().get());
-        self.first = NonNull::new(unlink(mem));
+        self.first = NonNull::new(unlink(mem, self.class));
         self.set_count(self.count() - 1);
         Some(mem)
     }
@@ -211,13 +234,13 @@ impl Magazine {
     pub(crate) fn take(&mut self) -> Self {
         let count = AtomicU32::new(self.count() as u32);
         self.set_count(0);
-        Self { first: self.first.take(), count }
+        Self { first: self.first.take(), class: self.class, count }
     }
 
     /// Becomes `other`, which an empty magazine can.
     #[inline]
     pub(crate) fn refill(&mut self, other: Self) {
-        debug_assert!(self.is_empty());
+        debug_assert!(self.is_empty() && self.class == other.class);
         self.first = other.first;
         self.set_count(other.count());
     }
@@ -225,9 +248,9 @@ impl Magazine {
     /// A magazine that another process's thread may have been busy with: as much of it as is beyond doubt, but at most
     /// `most` blocks. The rest is lost.
     pub(crate) fn recovered(&mut self, most: usize) -> Self {
-        let mut whole = Self::EMPTY;
+        let mut whole = Self::of(self.class);
         let mut next = self.take().first;
-        while let Some(mem) = next.filter(|&mem| is_cached(mem) && whole.count() < most) {
+        while let Some(mem) = next.filter(|&mem| load(mem, 1) == mark(mem, whole.class) && whole.count() < most) {
             let link = unmasked(mem);
             if link & IMPOSSIBLE != 0 {
                 break;
@@ -282,11 +305,11 @@ impl Loaded {
         self.capacity.store(blocks as u32, Ordering::Relaxed);
     }
 
-    /// Adds a block, as [`Magazine::push`] does. `false`, and nothing is done, when there is no room, or the block says
-    /// that it is cached already: its free is misuse then, which is for the slow path to say.
+    /// Adds a block of `class`, which is its own, as [`Magazine::push`] does. `false`, and nothing is done, when there is no
+    /// room, or the block says that it is cached already: its free is misuse then, which is for the slow path to say.
     #[inline(always)]
-    pub(crate) fn push(&mut self, mem: NonNull<u8>) -> bool {
-        let mark = mark(mem);
+    pub(crate) fn push(&mut self, mem: NonNull<u8>, class: Class) -> bool {
+        let mark = mark(mem, class);
         let count = self.count();
         if !cfg!(heapwright_unchecked) && load(mem, 1) == mark || count >= self.capacity() {
             return false;
@@ -300,9 +323,9 @@ impl Loaded {
 
     /// Takes a block out, as [`Magazine::pop`] does.
     #[inline(always)]
-    pub(crate) fn pop(&mut self) -> Option<NonNull<u8>> {
+    pub(crate) fn pop(&mut self, class: Class) -> Option<NonNull<u8>> {
         let mem = NonNull::new(self.first)?;
-        self.first = unlink(mem);
+        self.first = unlink(mem, class);
         crate::arch::prefetch(self.first);
         // As for a magazine. Too dear here in a release build: there the other magazine finds that its blocks are cached no more.
         if cfg!(debug_assertions) && self.count() == 0 {
@@ -314,15 +337,15 @@ impl Loaded {
 
     /// Takes out the first block that lies at a multiple of `alignment`, if it is among the first few. Blocks that were asked
     /// for with an alignment come back here, among others of their size.
-    pub(crate) fn pop_aligned(&mut self, alignment: usize) -> Option<NonNull<u8>> {
+    pub(crate) fn pop_aligned(&mut self, class: Class, alignment: usize) -> Option<NonNull<u8>> {
         let mut before = None;
         let mut at = self.first;
         for _ in 0..MOST_PASSED_BY {
             let mem = NonNull::new(at)?;
-            at = next(mem);
+            at = next(mem, class);
             if mem.addr().get().is_multiple_of(alignment) {
                 match before {
-                    Some(before) => link(before, at, mark(before)),
+                    Some(before) => link(before, at, mark(before, class)),
                     None => self.first = at,
                 }
                 clear(mem);
@@ -335,10 +358,10 @@ impl Loaded {
     }
 
     /// Takes everything.
-    pub(crate) fn take(&mut self) -> Magazine {
+    pub(crate) fn take(&mut self, class: Class) -> Magazine {
         let count = AtomicU32::new(self.count() as u32);
         self.set_count(0);
-        Magazine { first: NonNull::new(core::mem::replace(&mut self.first, ptr::null_mut())), count }
+        Magazine { first: NonNull::new(core::mem::replace(&mut self.first, ptr::null_mut())), class, count }
     }
 
     /// Holds the blocks of `magazine`, when it is empty.
@@ -360,24 +383,29 @@ fn tag(first: NonNull<u8>, below: usize) -> usize {
 /// Magazines of one class on top of each other; the first block of each leads to the next.
 #[derive(Debug)]
 pub(crate) struct Stack {
-    top: Magazine,
+    /// The magazine on top.
+    first: Option<NonNull<u8>>,
+    count: usize,
 }
 
+// SAFETY: as for a magazine.
+unsafe impl Send for Stack {}
+
 impl Stack {
-    #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
-    pub(crate) const EMPTY: Self = Self { top: Magazine::EMPTY };
+    pub(crate) const EMPTY: Self = Self { first: None, count: 0 };
 
     pub(crate) fn push(&mut self, magazine: Magazine) {
         if let Some(first) = magazine.first {
-            let below = self.top.first.map_or(0, |below| below.addr().get()) | self.top.count() << COUNT_SHIFT;
+            let below = self.first.map_or(0, |below| below.addr().get()) | self.count << COUNT_SHIFT;
             store(first, 2, (below | tag(first, below) << TAG_SHIFT) ^ mask(first));
-            self.top = magazine;
+            *self = Self { first: Some(first), count: magazine.count() };
         }
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Magazine> {
-        let magazine = self.top.take();
-        let first = magazine.first?;
+    /// Takes the magazine on top, of blocks of `class` as all of them.
+    pub(crate) fn pop(&mut self, class: Class) -> Option<Magazine> {
+        let first = self.first.take()?;
+        let magazine = Magazine { first: Some(first), class, count: AtomicU32::new(self.count as u32) };
         let tagged = load(first, 2) ^ mask(first);
         let below = tagged & ((1 << TAG_SHIFT) - 1);
         let address = below & ((1 << COUNT_SHIFT) - 1);
@@ -385,8 +413,7 @@ impl Stack {
         let is_possible = address & IMPOSSIBLE == 0 && count <= MAGAZINE_BLOCKS && (address == 0) == (count == 0);
         check!(is_possible && tagged >> TAG_SHIFT == tag(first, below), CachedLinkOverwritten, first.addr().get());
         store(first, 2, 0);
-        self.top =
-            Magazine { first: NonNull::new(first.as_ptr().with_addr(address)), count: AtomicU32::new(count as u32) };
+        *self = Self { first: NonNull::new(first.as_ptr().with_addr(address)), count };
         Some(magazine)
     }
 }
@@ -394,8 +421,8 @@ impl Stack {
 #[cfg(any(test, fuzzing))]
 impl Stack {
     /// Blocks of all magazines.
-    pub(crate) fn count(&mut self) -> usize {
-        let magazines: std::vec::Vec<Magazine> = core::iter::from_fn(|| self.pop()).collect();
+    pub(crate) fn count(&mut self, class: Class) -> usize {
+        let magazines: std::vec::Vec<Magazine> = core::iter::from_fn(|| self.pop(class)).collect();
         let count = magazines.iter().map(Magazine::count).sum();
         magazines.into_iter().rev().for_each(|magazine| self.push(magazine));
         count
@@ -413,6 +440,10 @@ mod tests {
         _words: [u64; 4],
     }
 
+    fn class() -> Class {
+        Class::of_request(24).expect("a small request")
+    }
+
     fn mems(blocks: &mut [Block]) -> Vec<NonNull<u8>> {
         blocks.iter_mut().map(|block| NonNull::from(block).cast()).collect()
     }
@@ -421,7 +452,7 @@ mod tests {
     fn blocks_come_back_last_in_first_out_and_cleared() {
         let mut blocks = [Block { _words: [7; 4] }; 5];
         let mems = mems(&mut blocks);
-        let mut magazine = Magazine::EMPTY;
+        let mut magazine = Magazine::of(class());
         mems.iter().for_each(|&mem| magazine.push(mem));
         assert!(mems.iter().all(|&mem| is_cached(mem)));
         let popped: Vec<_> = core::iter::from_fn(|| magazine.pop()).collect();
@@ -437,14 +468,17 @@ mod tests {
         let mut loaded = Loaded::EMPTY;
         loaded.set_capacity(64);
         let order = [plain[0], aligned[0], plain[1], plain[2], aligned[1]];
-        order.into_iter().for_each(|mem| assert!(loaded.push(mem)));
-        assert_eq!([loaded.pop_aligned(64), loaded.pop_aligned(64)], [Some(aligned[1]), Some(aligned[0])]);
-        assert_eq!((loaded.pop_aligned(64), loaded.count()), (None, 3));
-        assert!(loaded.push(aligned[2]));
-        plain[3..3 + MOST_PASSED_BY].iter().for_each(|&mem| assert!(loaded.push(mem)));
-        assert_eq!(loaded.pop_aligned(64), None, "too far back");
+        order.into_iter().for_each(|mem| assert!(loaded.push(mem, class())));
+        assert_eq!(
+            [loaded.pop_aligned(class(), 64), loaded.pop_aligned(class(), 64)],
+            [Some(aligned[1]), Some(aligned[0])]
+        );
+        assert_eq!((loaded.pop_aligned(class(), 64), loaded.count()), (None, 3));
+        assert!(loaded.push(aligned[2], class()));
+        plain[3..3 + MOST_PASSED_BY].iter().for_each(|&mem| assert!(loaded.push(mem, class())));
+        assert_eq!(loaded.pop_aligned(class(), 64), None, "too far back");
         assert!(aligned[..2].iter().all(|&mem| load(mem, 0) == 0 && load(mem, 1) == 0));
-        let rest: Vec<_> = core::iter::from_fn(|| loaded.pop()).collect();
+        let rest: Vec<_> = core::iter::from_fn(|| loaded.pop(class())).collect();
         let behind = [aligned[2], plain[2], plain[1], plain[0]];
         assert!(rest.iter().eq(plain[3..3 + MOST_PASSED_BY].iter().rev().chain(&behind)));
     }
@@ -456,9 +490,9 @@ mod tests {
         let mems = mems(&mut blocks);
         let mut loaded = Loaded::EMPTY;
         loaded.set_capacity(64);
-        mems.iter().for_each(|&mem| assert!(loaded.push(mem)));
+        mems.iter().for_each(|&mem| assert!(loaded.push(mem, class())));
         store(mems[3], 0, 0x4141_4141_4141_4141);
-        loaded.pop_aligned(1 << 20);
+        loaded.pop_aligned(class(), 1 << 20);
     }
 
     #[test]
@@ -467,16 +501,16 @@ mod tests {
         let mems = mems(&mut blocks);
         let mut stack = Stack::EMPTY;
         for pair in mems.chunks(2) {
-            let mut magazine = Magazine::EMPTY;
+            let mut magazine = Magazine::of(class());
             pair.iter().for_each(|&mem| magazine.push(mem));
             stack.push(magazine);
         }
         for pair in mems.chunks(2).rev() {
-            let mut magazine = stack.pop().expect("three were pushed");
+            let mut magazine = stack.pop(class()).expect("three were pushed");
             assert_eq!(magazine.count(), 2);
             assert_eq!([magazine.pop(), magazine.pop()], [Some(pair[1]), Some(pair[0])]);
         }
-        assert!(stack.pop().is_none());
+        assert!(stack.pop(class()).is_none());
     }
 
     #[test]
@@ -484,7 +518,7 @@ mod tests {
     fn an_overwritten_link_is_found() {
         let mut blocks = [Block { _words: [0; 4] }; 2];
         let mems = mems(&mut blocks);
-        let mut magazine = Magazine::EMPTY;
+        let mut magazine = Magazine::of(class());
         mems.iter().for_each(|&mem| magazine.push(mem));
         store(mems[1], 0, 0x4141_4141_4141_4141);
         magazine.pop();
@@ -497,7 +531,7 @@ mod tests {
     fn a_magazine_that_leads_into_another_is_found() {
         let mut blocks = [Block { _words: [0; 4] }; 4];
         let mems = mems(&mut blocks);
-        let (mut first, mut second) = (Magazine::EMPTY, Magazine::EMPTY);
+        let (mut first, mut second) = (Magazine::of(class()), Magazine::of(class()));
         [mems[0], mems[1]].into_iter().for_each(|mem| first.push(mem));
         [mems[2], mems[3]].into_iter().for_each(|mem| second.push(mem));
         store(mems[1], 1, 0x4141_4141_4141_4141);
@@ -512,13 +546,16 @@ mod tests {
         for bit in COUNT_SHIFT..usize::BITS {
             let mut stack = Stack::EMPTY;
             for pair in mems.chunks(2) {
-                let mut magazine = Magazine::EMPTY;
+                let mut magazine = Magazine::of(class());
                 pair.iter().for_each(|&mem| magazine.push(mem));
                 stack.push(magazine);
             }
-            let top = stack.top.first.expect("two were pushed");
+            let top = stack.first.expect("two were pushed");
             store(top, 2, load(top, 2) ^ 1 << bit);
-            assert!(std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| stack.pop())).is_err(), "bit {bit}");
+            assert!(
+                std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| stack.pop(class()))).is_err(),
+                "bit {bit}"
+            );
             mems.iter().for_each(|&mem| clear(mem));
         }
     }
@@ -527,7 +564,7 @@ mod tests {
     fn of_a_magazine_in_doubt_the_sound_part_is_recovered() {
         let mut blocks = [Block { _words: [0; 4] }; 4];
         let mems = mems(&mut blocks);
-        let mut magazine = Magazine::EMPTY;
+        let mut magazine = Magazine::of(class());
         mems.iter().for_each(|&mem| magazine.push(mem));
         magazine.set_count(77);
         clear(mems[1]);

@@ -158,7 +158,7 @@ impl<O: Os> Malloc<O> {
             return taken;
         }
         self.keep_order();
-        if self.depot.drain_unused(|_, magazine| self.flush(magazine)) == 0 {
+        if self.depot.drain_unused(|magazine| self.flush(magazine)) == 0 {
             return None;
         }
         let taken = self.lock(home).and_then(|mut arena| take(&mut arena));

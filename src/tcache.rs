@@ -71,7 +71,7 @@ impl ThreadCache {
     fn new(arena: &'static ArenaCell, lane: Lane) -> Self {
         Self {
             loaded: [const { Loaded::EMPTY }; CLASSES],
-            spare: [const { Magazine::EMPTY }; CLASSES],
+            spare: Class::each(Magazine::of),
             batch: [1; CLASSES],
             arena: AtomicPtr::new(core::ptr::from_ref(arena).cast_mut()),
             lane,
@@ -140,16 +140,24 @@ impl ThreadCache {
         self.limits = limits;
     }
 
+    /// The loaded magazine of `class`, by the one number that a mark needs as well.
+    #[inline(always)]
+    fn loaded(&mut self, class: Class) -> &mut Loaded {
+        const _: () = assert!(size_of::<Loaded>() == Class::OFFSET);
+        // SAFETY: an element of the table, which has one for each class.
+        unsafe { &mut *self.loaded.as_mut_ptr().byte_add(class.offset()) }
+    }
+
     /// A cached block of `class`, if the loaded magazine has one.
     #[inline(always)]
     pub(crate) fn pop(&mut self, class: Class) -> Option<NonNull<u8>> {
-        self.loaded[class.index()].pop()
+        self.loaded(class).pop(class)
     }
 
     /// A cached block of `class` at a multiple of `alignment`, if the loaded magazine has one near its front.
     #[inline]
     pub(crate) fn pop_aligned(&mut self, class: Class, alignment: usize) -> Option<NonNull<u8>> {
-        self.loaded[class.index()].pop_aligned(alignment)
+        self.loaded[class.index()].pop_aligned(class, alignment)
     }
 
     /// Whether the loaded magazine of `class` is empty.
@@ -161,7 +169,7 @@ impl ThreadCache {
     /// is cached already.
     #[inline(always)]
     pub(crate) fn push(&mut self, class: Class, mem: NonNull<u8>) -> bool {
-        self.loaded[class.index()].push(mem)
+        self.loaded(class).push(mem, class)
     }
 
     /// Whether blocks of `class` are cached at all.
@@ -175,14 +183,14 @@ impl ThreadCache {
         if spare.is_empty() {
             return false;
         }
-        self.spare_bytes -= spare.count() * class.chunk().get();
+        self.spare_bytes -= spare.bytes();
         self.loaded[class.index()].load(spare);
         true
     }
 
     /// The loaded magazine is empty: this one takes its place.
-    pub(crate) fn load(&mut self, class: Class, magazine: Magazine) {
-        self.loaded[class.index()].load(magazine);
+    pub(crate) fn load(&mut self, magazine: Magazine) {
+        self.loaded[magazine.class().index()].load(magazine);
     }
 
     /// How many chunks to ask an arena for: twice as many as the last time, up to a magazine. At first a cache line full of
@@ -198,12 +206,11 @@ impl ThreadCache {
 
     /// The loaded magazine is full: it becomes the spare one. What was spare, or would be too much, is the caller's.
     pub(crate) fn set_loaded_aside(&mut self, class: Class) -> Magazine {
-        let chunk = class.chunk().get();
-        let full = self.loaded[class.index()].take();
+        let full = self.loaded[class.index()].take(class);
         let spare = &mut self.spare[class.index()];
         let old = spare.take();
-        let bytes = full.count() * chunk;
-        let left = self.spare_bytes - old.count() * chunk;
+        let bytes = full.bytes();
+        let left = self.spare_bytes - old.bytes();
         if old.is_empty() && left + bytes > SPARE_BYTES {
             return full;
         }
@@ -213,11 +220,11 @@ impl ThreadCache {
     }
 
     /// Takes everything out, a magazine at a time.
-    pub(crate) fn drain(&mut self, mut each: impl FnMut(Class, Magazine)) {
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(Magazine)) {
         for class in Class::all() {
             self.batch[class.index()] = 1;
-            let magazines = [self.loaded[class.index()].take(), self.spare[class.index()].take()];
-            magazines.into_iter().filter(|magazine| !magazine.is_empty()).for_each(|magazine| each(class, magazine));
+            let magazines = [self.loaded[class.index()].take(class), self.spare[class.index()].take()];
+            magazines.into_iter().filter(|magazine| !magazine.is_empty()).for_each(&mut each);
         }
         self.spare_bytes = 0;
     }
@@ -227,12 +234,12 @@ impl ThreadCache {
         self.spare_bytes = 0;
         for class in Class::all() {
             let most = class.magazine();
-            let loaded = self.loaded[class.index()].take().recovered(most);
+            let loaded = self.loaded[class.index()].take(class).recovered(most);
             self.loaded[class.index()].load(loaded);
             let spare = &mut self.spare[class.index()];
             let whole = spare.recovered(most);
             spare.refill(whole);
-            self.spare_bytes += spare.count() * class.chunk().get();
+            self.spare_bytes += spare.bytes();
         }
     }
 
@@ -467,7 +474,7 @@ mod tests {
         let mut cache = cache();
         let batches: Vec<usize> = (0..9).map(|_| cache.next_batch(class())).collect();
         assert_eq!(batches, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
-        cache.drain(|_, _| ());
+        cache.drain(|_| ());
         assert_eq!(cache.next_batch(class()), 1);
     }
 

@@ -57,7 +57,7 @@ impl<O: Os> Malloc<O> {
     fn cached_aligned(&self, cache: &mut ThreadCache, class: Class, alignment: usize) -> Option<NonNull<u8>> {
         if cache.is_out_of(class) && !cache.load_spare(class) && cache.keeps(class) {
             self.keep_order();
-            cache.load(class, self.depot.take(class, cache.lane())?);
+            cache.load(self.depot.take(class, cache.lane())?);
         }
         cache.pop_aligned(class, alignment)
     }
@@ -190,10 +190,10 @@ impl<O: Os> Malloc<O> {
             return self.allocate(cache.arena(), class.chunk().usable(), Contents::Any);
         }
         if let Some(magazine) = self.depot.take(class, cache.lane()) {
-            cache.load(class, magazine);
+            cache.load(magazine);
             return cache.pop(class);
         }
-        let mut more = Magazine::EMPTY;
+        let mut more = Magazine::of(class);
         let count = cache.next_batch(class);
         let home = cache.arena();
         // An arena that is free at the moment; the own one if it is, or if none is.
@@ -222,7 +222,7 @@ impl<O: Os> Malloc<O> {
         }
         #[cfg(feature = "hardened")]
         more.shuffle();
-        cache.load(class, more);
+        cache.load(more);
         self.leave_crowd(cache);
         match first {
             Some(chunk) => Some(chunk.mem()),
@@ -309,18 +309,18 @@ impl<O: Os> Malloc<O> {
             return self.free(mem);
         }
         let full = cache.set_loaded_aside(class);
-        self.put_away(class, cache.lane(), full);
+        self.put_away(cache.lane(), full);
         // There is room now.
         let _ = cache.push(class, mem);
     }
 
     /// A magazine that its thread does not need: to the depot, or to the arenas.
-    pub(crate) fn put_away(&self, class: Class, lane: Lane, magazine: Magazine) {
+    pub(crate) fn put_away(&self, lane: Lane, magazine: Magazine) {
         if magazine.is_empty() {
             return;
         }
         self.keep_order();
-        if let Some(magazine) = self.depot.put(class, lane, magazine) {
+        if let Some(magazine) = self.depot.put(lane, magazine) {
             self.flush(magazine);
         } else if self.depot.is_worth_watching() {
             self.watch();
@@ -347,7 +347,7 @@ impl<O: Os> Malloc<O> {
 
     /// Frees `first` and all of the same arena in `magazine`; what is left is returned.
     fn flush_to(&self, cell: &ArenaCell, first: Claimed, mut magazine: Magazine) -> Magazine {
-        let mut others = Magazine::EMPTY;
+        let mut others = Magazine::of(magazine.class());
         let mut row = None;
         // A block of an abandoned arena stays where it is.
         let Some(mut arena) = self.lock(cell) else { return magazine };
@@ -386,12 +386,12 @@ impl<O: Os> Malloc<O> {
     /// Empties a cache into the depot, or into the arenas where that is full: its thread ends.
     pub(crate) fn put_all_away(&self, cache: &mut ThreadCache) {
         let lane = cache.lane();
-        cache.drain(|class, magazine| self.put_away(class, lane, magazine));
+        cache.drain(|magazine| self.put_away(lane, magazine));
     }
 
     /// Empties a cache into the arenas.
     pub(crate) fn flush_all(&self, cache: &mut ThreadCache) {
-        cache.drain(|_, magazine| self.flush(magazine));
+        cache.drain(|magazine| self.flush(magazine));
     }
 
     /// Empties the depot, and the caches that nobody owns, into the arenas.
@@ -402,7 +402,7 @@ impl<O: Os> Malloc<O> {
             idle.release();
         }
         self.keep_order();
-        self.depot.drain(|_, magazine| self.flush(magazine));
+        self.depot.drain(|magazine| self.flush(magazine));
     }
 
     /// Blocks that wait in the depot.

@@ -168,7 +168,7 @@ impl<O: Os> Malloc<O> {
         let (mut is_watching, mut is_pending) = (false, false);
         if tick != last.tick {
             last.tick = tick;
-            is_watching = self.depot.drain_half_unused(|_, magazine| self.flush(magazine)) > 0;
+            is_watching = self.depot.drain_half_unused(|magazine| self.flush(magazine)) > 0;
         }
         for cell in self.arenas.iter() {
             let Some(mut arena) = self.lock(cell) else { continue };
