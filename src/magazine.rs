@@ -460,6 +460,25 @@ mod tests {
         assert!(mems.iter().all(|&mem| !is_cached(mem) && load(mem, 0) == 0 && load(mem, 1) == 0));
     }
 
+    /// A fuzzer found it: a change of some low bits of a link led to a cached block of another class, which was handed out as
+    /// one of this, and was shorter.
+    #[test]
+    #[cfg(not(feature = "hardened"))]
+    #[should_panic(expected = "a cached block was overwritten")]
+    fn a_link_that_leads_to_a_block_of_another_class_is_found() {
+        let mut blocks = [Block { _words: [0; 4] }; 4];
+        let mems = mems(&mut blocks);
+        let other = Class::of_request(25).expect("a small request");
+        let (mut magazine, mut longer) = (Magazine::of(class()), Magazine::of(other));
+        magazine.push(mems[0]);
+        longer.push(mems[1]);
+        // The fuzzer changed bits; this is what they came to.
+        store(mems[0], 0, mems[1].addr().get() ^ mask(mems[0]));
+        magazine.set_count(2);
+        assert_eq!(magazine.pop(), Some(mems[0]), "its own mark and a possible link: nothing to be seen yet");
+        magazine.pop();
+    }
+
     #[test]
     fn an_aligned_block_leaves_from_between_others() {
         let mut blocks = [Block { _words: [7; 4] }; 24];
