@@ -8,6 +8,9 @@
 //!                               +-- a request made meanwhile ---------------------+--> served by the main arena
 //! ```
 //!
+//! A thread that has only freed so far is made ready at its seventeenth free, not at its first: the C library frees stacks in the
+//! course of a thread's exit, after all destructors, and what was made for a thread then nobody would unmake.
+//!
 //! While a thread is being made ready, and again after it has been unmade, requests are ordinary: they lock the main
 //! arena. A pthread key, made at the first request and so one of the first, tells of the exit: its destructor runs after
 //! all thread-locals are gone, passes once so that destructors of other keys still find an arena, then unmakes the
@@ -24,6 +27,7 @@
 
 #[cfg(feature = "hardened")]
 mod hardened;
+mod streams;
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::c_void;
@@ -63,8 +67,8 @@ pub(crate) fn malloc() -> &'static Malloc<Linux> {
 /// The state of a thread, as its slot holds it.
 #[derive(Clone, Copy)]
 enum Slot {
-    /// It has not asked for anything yet.
-    None,
+    /// It has not asked for anything yet, but freed so many blocks.
+    None { freed: usize },
     /// It is being made ready.
     Busy,
     /// It has ended, all but for what the C library still frees.
@@ -80,12 +84,16 @@ impl Slot {
     const BUSY: usize = 1;
     const DEAD: usize = 2;
     const WALKING: usize = 3;
+    /// One freed block; the numbers behind it are more.
+    const FREED: usize = 4;
+    const MOST_FREED: usize = Self::FREED + 15;
 
     #[inline]
     fn get() -> Self {
         let value = arch::slot();
         match value.addr() {
-            Self::NONE => Self::None,
+            Self::NONE => Self::None { freed: 0 },
+            freed @ Self::FREED..=Self::MOST_FREED => Self::None { freed: freed - Self::FREED + 1 },
             Self::BUSY => Self::Busy,
             Self::DEAD => Self::Dead,
             Self::WALKING => Self::Walking,
@@ -96,7 +104,8 @@ impl Slot {
 
     fn set(self) {
         arch::set_slot(match self {
-            Self::None => ptr::without_provenance_mut(Self::NONE),
+            Self::None { freed: 0 } => ptr::without_provenance_mut(Self::NONE),
+            Self::None { freed } => ptr::without_provenance_mut(Self::FREED + freed - 1),
             Self::Busy => ptr::without_provenance_mut(Self::BUSY),
             Self::Dead => ptr::without_provenance_mut(Self::DEAD),
             Self::Walking => ptr::without_provenance_mut(Self::WALKING),
@@ -119,7 +128,7 @@ fn cache() -> Option<CachePtr> {
 #[inline(never)]
 fn begin_thread(slot: Slot) -> Option<CachePtr> {
     match slot {
-        Slot::None => {}
+        Slot::None { .. } => {}
         Slot::Walking => fatal(Misuse::WalkReentered, 0),
         _ => return None,
     }
@@ -131,7 +140,7 @@ fn begin_thread(slot: Slot) -> Option<CachePtr> {
     } else {
         attach()
     };
-    cache.map_or(Slot::None, Slot::Live).set();
+    cache.map_or(Slot::None { freed: 0 }, Slot::Live).set();
     cache
 }
 
@@ -150,6 +159,13 @@ fn attach() -> Option<CachePtr> {
     }
     MALLOC.arenas.detach(arena);
     None
+}
+
+/// The library has been loaded. The handlers of a fork are installed now, not at the first request: those of the program come
+/// later then, and so run before ours take the arenas' locks. They may wait for whoever waits for an arena.
+#[cfg(heapwright_so)]
+pub(crate) fn begin() {
+    begin_process();
 }
 
 /// Nothing has happened, one thread is making the process ready, or it is ready.
@@ -266,6 +282,7 @@ static HOLDS_LOCKS: AtomicBool = AtomicBool::new(false);
 unsafe extern "C" fn before_fork() {
     MALLOC.keep_order();
     if !arch::is_single_threaded() {
+        streams::lock();
         MALLOC.begin_fork();
         HOLDS_LOCKS.store(true, Ordering::Relaxed);
     }
@@ -274,11 +291,20 @@ unsafe extern "C" fn before_fork() {
 }
 
 unsafe extern "C" fn after_fork_in_parent() {
+    if release_after_fork() {
+        streams::unlock_in_parent();
+    }
+}
+
+/// Whether locks had been taken for the fork.
+fn release_after_fork() -> bool {
     end_fork();
-    if HOLDS_LOCKS.load(Ordering::Relaxed) {
+    let held = HOLDS_LOCKS.load(Ordering::Relaxed);
+    if held {
         HOLDS_LOCKS.store(false, Ordering::Relaxed);
         MALLOC.end_fork();
     }
+    held
 }
 
 /// Without other threads nobody was left behind, and this one may be in the middle of a request: with a lock, or with a
@@ -296,9 +322,7 @@ unsafe extern "C" fn after_fork_in_child() {
         MALLOC.caches.orphan_all_but(own);
     }
     background::forget_in_child();
-    // SAFETY: the same in the child, whose only thread this is.
-    unsafe { after_fork_in_parent() };
-    if had_other_threads {
+    if release_after_fork() {
         MALLOC.recover_purges();
     }
 }
@@ -414,10 +438,26 @@ fn empty_caches() {
     MALLOC.empty_idle();
 }
 
-/// Takes a block back. A thread that only frees gets a cache as well: its blocks go back by the magazine.
+/// A free of a thread that has no cache: whether that is served without one. `false` when it is time for one.
+fn may_free_without_cache() -> bool {
+    match Slot::get() {
+        Slot::None { freed } if Slot::FREED + freed <= Slot::MOST_FREED => {
+            // At first: the process's beginning may allocate, and give this thread a cache.
+            Slot::None { freed: freed + 1 }.set();
+            begin_process();
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Takes a block back. A thread that only frees gets a cache as well, after some: its blocks go back by the magazine.
 #[inline(never)]
 pub(crate) fn free_plain(mem: NonNull<u8>) {
     tick();
+    if may_free_without_cache() {
+        return MALLOC.free(mem);
+    }
     match cache() {
         // SAFETY: this thread's cache; the reference ends with the call.
         Some(cache) => MALLOC.free_cached(unsafe { cache.cache() }, mem),

@@ -195,6 +195,15 @@ mod so {
         crate::arch::abort()
     }
 
+    extern "C" fn loaded() {
+        crate::global::begin();
+    }
+
+    /// The loader calls it, before the program's own constructors where the library is preloaded.
+    #[used]
+    #[unsafe(link_section = ".init_array")]
+    static LOADED: extern "C" fn() = loaded;
+
     // The precompiled core names it although nothing unwinds here. Hidden: a program's own Rust code must not find it.
     core::arch::global_asm!(".globl rust_eh_personality", ".hidden rust_eh_personality", "rust_eh_personality: ud2");
 }

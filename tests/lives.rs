@@ -26,6 +26,12 @@ fn ten_thousand_short_threads_grow_by_a_mebibyte_at_most() {
     lives_through("many-short-threads", 10_000);
 }
 
+/// Under glibc's own malloc they take none either: each left a page behind, and made the next slower.
+#[test]
+fn four_thousand_detached_threads_that_do_nothing_leave_nothing() {
+    lives_through("idle-detached-threads", 4_000);
+}
+
 #[test]
 fn destructors_that_allocate_leave_nothing_in_four_thousand_threads() {
     lives_through("many-destructors", 4_000);
@@ -53,6 +59,18 @@ fn several_threads_fork_at_once_and_their_children_fork_again() {
 #[test]
 fn fork_handlers_from_before_every_constructor_allocate() {
     lives_through("handlers-in-preinit", 15);
+}
+
+/// They were installed before the allocator's, at whose first request those were, and so waited with its locks held.
+#[test]
+fn fork_handlers_from_before_all_requests_may_wait_for_a_thread_that_allocates() {
+    lives_through("handlers-before-all-requests", 500);
+}
+
+/// As with glibc's own malloc before 2.24: <https://sourceware.org/bugzilla/show_bug.cgi?id=19431>.
+#[test]
+fn a_fork_among_threads_that_read_and_flush_streams_comes_back() {
+    lives_through("forks-among-streams", 300);
 }
 
 #[test]

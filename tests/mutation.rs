@@ -69,7 +69,7 @@ const BY_HAND: &[(&str, &str, &str)] = &[
         "self.0 & SEAL_MASK == seal(chunk.address(), lasting)",
         "true || self.0 & SEAL_MASK == seal(chunk.address(), lasting)",
     ),
-    ("magazine.rs", "load(mem, 1) == mark(mem)", "false && load(mem, 1) == mark(mem)"),
+    ("magazine.rs", "is_mark(mem, load(mem, 1))", "false && is_mark(mem, load(mem, 1))"),
 ];
 
 /// One check, and the source without it.

@@ -60,6 +60,24 @@ static void many_short_threads(void) {
     EXPECT(resident() <= before + M);
 }
 
+static void *do_nothing(void *at) { return at; }
+
+// Their stacks are too long for the C library to keep: an ending thread frees what belonged to another's, after its own
+// destructors. Each of these frees gave the thread a cache that nobody took back.
+static void idle_detached_threads(void) {
+    pthread_attr_t detached;
+    EXPECT(!pthread_attr_init(&detached));
+    EXPECT(!pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED));
+    EXPECT(!pthread_attr_setstacksize(&detached, 16 * M));
+    size_t before = 0;
+    for (int i = 0; i < 500 + number; i++) {
+        if (i == 500) before = resident();
+        pthread_t thread;
+        while (pthread_create(&thread, &detached, do_nothing, NULL)) usleep(100);
+    }
+    EXPECT(resident() <= before + M);
+}
+
 static pthread_key_t keys[4], late;
 static void allocate_again(void *value) {
     free(value);
@@ -211,6 +229,70 @@ static void handlers_in_preinit(void) {
         expect_end(child);
     }
     end_crowd();
+}
+
+// The program's handlers come before its first request, and wait for a lock under which another thread allocates: they have to
+// run before the allocator's locks are taken.
+static pthread_mutex_t own_lock = PTHREAD_MUTEX_INITIALIZER;
+static void lock_own(void) { pthread_mutex_lock(&own_lock); }
+static void unlock_own(void) { pthread_mutex_unlock(&own_lock); }
+static void *allocate_under_own_lock(void *at) {
+    for (;;) {
+        void *held[200];
+        lock_own();
+        for (size_t i = 0; i < LEN(held); i++) held[i] = malloc(20000);
+        for (size_t i = 0; i < LEN(held); i++) free(held[i]);
+        unlock_own();
+        usleep(10);
+    }
+    return at;
+}
+static void fork_often(void) {
+    for (int i = 0; i < number; i++) {
+        pid_t child = fork();
+        EXPECT(child >= 0);
+        if (!child) _exit(0);
+        EXPECT(waitpid(child, NULL, 0) == child);
+    }
+}
+static void handlers_before_all_requests(void) {
+    EXPECT(!pthread_atfork(lock_own, unlock_own, unlock_own));
+    pthread_t thread;
+    EXPECT(!pthread_create(&thread, NULL, allocate_under_own_lock, NULL));
+    fork_often();
+}
+
+// A fork waits for the list of streams, fflush(NULL) has it and waits for a stream, and whoever reads from that waits for memory.
+static void *read_lines(void *at) {
+    FILE *lines = tmpfile();
+    EXPECT(lines != NULL);
+    for (int i = 0; i < 50000; i++) fputc('x', lines);
+    fputc('\n', lines);
+    for (;;) {
+        char *line = NULL;
+        size_t len = 0;
+        rewind(lines);
+        EXPECT(getline(&line, &len, lines) == 50001);
+        free(line);
+        usleep(10);
+    }
+    return at;
+}
+static void *flush_all_streams(void *at) {
+    for (;;) {
+        fflush(NULL);
+        usleep(10);
+    }
+    return at;
+}
+static void forks_among_streams(void) {
+    pthread_t thread;
+    for (int i = 0; i < 3; i++) EXPECT(!pthread_create(&thread, NULL, read_lines, NULL));
+    EXPECT(!pthread_create(&thread, NULL, flush_all_streams, NULL));
+    fork_often();
+    // Without another look at the streams, which never rest.
+    say("done\n");
+    _exit(0);
 }
 
 static void vforks(void) {
@@ -506,7 +588,9 @@ static void abort_under_lock(void) {
 }
 
 static const struct { const char *name; void (*run)(void); } modes[] = {
-    {"many-short-threads", many_short_threads}, {"many-destructors", many_destructors}, {"cancellation", cancellation},
+    {"many-short-threads", many_short_threads}, {"idle-detached-threads", idle_detached_threads},
+    {"handlers-before-all-requests", handlers_before_all_requests}, {"forks-among-streams", forks_among_streams},
+    {"many-destructors", many_destructors}, {"cancellation", cancellation},
     {"small-stack", small_stack}, {"concurrent-forks", concurrent_forks}, {"handlers-in-preinit", handlers_in_preinit},
     {"vforks", vforks}, {"raw-clones", raw_clones}, {"raw-clones-among-forks", raw_clones_among_forks},
     {"shared-memory", shared_memory}, {"signal-storm", signal_storm}, {"sigaltstacks", sigaltstacks},
