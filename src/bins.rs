@@ -264,7 +264,10 @@ impl Bins {
             return Some(free);
         }
         let chunk = if is_small(size) { self.fit_for_small(size) } else { self.fit_in_trees(size) }?;
-        Some(self.take(chunk))
+        let free = self.take(chunk);
+        // One of a node's size is taken from beside it, by a link that may have been overwritten.
+        check!(free.size() >= size, ListCorrupted, chunk.mem().addr().get());
+        Some(free)
     }
 
     /// Takes out one of the largest chunks that have dirty pages inside.
@@ -451,6 +454,25 @@ mod tests {
             let (from, to) = large_range(bin);
             assert_eq!((index(from), index(to)), (bin, bin), "{from} to {to}");
         }
+    }
+
+    /// A fuzzer found it: the link of a large chunk, overwritten, led to a shorter one whose own links were whole. It was handed
+    /// out, and the rest of it, below zero, went to the bins.
+    #[test]
+    #[should_panic(expected = "the links of a free chunk were overwritten")]
+    fn a_chunk_that_is_shorter_than_its_place_says_is_found() {
+        let mut ground = Ground::new();
+        let mut bins = Bins::EMPTY;
+        let [long, short] = [8192, 1600].map(|bytes| {
+            let free = ground.free(bytes);
+            let chunk = free.chunk();
+            bins.insert(free);
+            chunk
+        });
+        // Sorts both into trees.
+        assert!(bins.take_fit(ChunkSize::exact(16384)).is_none());
+        long.set_next_on_list(short);
+        bins.take_fit(ChunkSize::exact(8000));
     }
 
     #[test]

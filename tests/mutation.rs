@@ -29,6 +29,12 @@ const ELSEWHERE: &[(&str, &str, &str, &str)] = &[
     ),
     ("arena/walk.rs", "walk_run", "size.get()", "a walk of the program's own: the tests of the walk"),
     (
+        "bins.rs",
+        "take_fit",
+        "free.size() >= size",
+        "the fuzz target `corrupt` found it: its seed, and a test of the bins",
+    ),
+    (
         "bins/tree.rs",
         "remove",
         "child.place() == Place::Below(chunk)",
