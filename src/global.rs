@@ -102,6 +102,14 @@ impl Slot {
         }
     }
 
+    /// The calling thread's cache, if it has one: the one look that the fast paths take.
+    #[inline(always)]
+    fn live() -> Option<CachePtr> {
+        let value = arch::slot();
+        // SAFETY: as for `get`.
+        (value.addr() > Self::MOST_FREED).then(|| unsafe { CachePtr::from_address(value) })
+    }
+
     fn set(self) {
         arch::set_slot(match self {
             Self::None { freed: 0 } => ptr::without_provenance_mut(Self::NONE),
@@ -117,17 +125,14 @@ impl Slot {
 /// The calling thread's cache, or `None` while it has none: then the main arena serves it.
 #[inline]
 fn cache() -> Option<CachePtr> {
-    match Slot::get() {
-        Slot::Live(cache) => Some(cache),
-        slot => begin_thread(slot),
-    }
+    Slot::live().or_else(begin_thread)
 }
 
 /// Makes a thread ready that has not asked for anything yet.
 #[cold]
 #[inline(never)]
-fn begin_thread(slot: Slot) -> Option<CachePtr> {
-    match slot {
+fn begin_thread() -> Option<CachePtr> {
+    match Slot::get() {
         Slot::None { .. } => {}
         Slot::Walking => fatal(Misuse::WalkReentered, 0),
         _ => return None,
@@ -266,7 +271,7 @@ unsafe extern "C" fn thread_ends(value: *mut c_void) {
             return;
         }
     }
-    if let Slot::Live(cache) = Slot::get() {
+    if let Some(cache) = Slot::live() {
         Slot::Dead.set();
         // SAFETY: this thread's cache, which nothing else uses any more.
         let contents = unsafe { cache.cache() };
@@ -375,7 +380,7 @@ fn look_at_clock_in_time() {
 fn look_at_clock() {
     let now = MALLOC.look_at_clock();
     background::make_if_wanted();
-    if let Slot::Live(cache) = Slot::get() {
+    if let Some(cache) = Slot::live() {
         // SAFETY: this thread's cache; the reference ends with the call.
         unsafe { cache.cache() }.note_time(now);
     }
@@ -388,7 +393,7 @@ pub(crate) fn allocate_fast(bytes: usize) -> Option<NonNull<u8>> {
         return None;
     }
     let class = Class::of_small_request(bytes)?;
-    let Slot::Live(cache) = Slot::get() else { return None };
+    let cache = Slot::live()?;
     // SAFETY: this thread's cache; the reference ends with the call.
     let cache = unsafe { cache.cache() };
     if may_pass(cache) { cache.pop(class) } else { None }
@@ -400,7 +405,7 @@ pub(crate) fn allocate_plain(bytes: usize, alignment: usize, contents: Contents)
     tick();
     if alignment <= ALIGNMENT
         && let Some(class) = Class::of_request(bytes)
-        && let Slot::Live(cache) = Slot::get()
+        && let Some(cache) = Slot::live()
     {
         // SAFETY: this thread's cache; the reference ends with the call.
         let mem = MALLOC.allocate_cached(unsafe { cache.cache() }, class, contents);
@@ -431,37 +436,36 @@ fn allocate_otherwise(bytes: usize, alignment: usize, contents: Contents) -> Opt
 /// Everything cached that can be got hold of goes to the arenas.
 #[cold]
 fn empty_caches() {
-    if let Slot::Live(cache) = Slot::get() {
+    if let Some(cache) = Slot::live() {
         // SAFETY: this thread's cache; the reference ends with the call.
         MALLOC.flush_all(unsafe { cache.cache() });
     }
     MALLOC.empty_idle();
 }
 
-/// A free of a thread that has no cache: whether that is served without one. `false` when it is time for one.
-fn may_free_without_cache() -> bool {
+/// Takes a block back. A thread that only frees gets a cache as well, after some: its blocks go back by the magazine.
+#[inline(never)]
+pub(crate) fn free_plain(mem: NonNull<u8>) {
+    tick();
+    match Slot::live().or_else(cache_for_free) {
+        // SAFETY: this thread's cache; the reference ends with the call.
+        Some(cache) => MALLOC.free_cached(unsafe { cache.cache() }, mem),
+        None => MALLOC.free(mem),
+    }
+}
+
+/// The cache of a thread that has none yet and frees. `None` while it has freed no more than an ending thread does.
+#[cold]
+#[inline(never)]
+fn cache_for_free() -> Option<CachePtr> {
     match Slot::get() {
         Slot::None { freed } if Slot::FREED + freed <= Slot::MOST_FREED => {
             // At first: the process's beginning may allocate, and give this thread a cache.
             Slot::None { freed: freed + 1 }.set();
             begin_process();
-            true
+            None
         }
-        _ => false,
-    }
-}
-
-/// Takes a block back. A thread that only frees gets a cache as well, after some: its blocks go back by the magazine.
-#[inline(never)]
-pub(crate) fn free_plain(mem: NonNull<u8>) {
-    tick();
-    if may_free_without_cache() {
-        return MALLOC.free(mem);
-    }
-    match cache() {
-        // SAFETY: this thread's cache; the reference ends with the call.
-        Some(cache) => MALLOC.free_cached(unsafe { cache.cache() }, mem),
-        None => MALLOC.free(mem),
+        _ => begin_thread(),
     }
 }
 
@@ -472,7 +476,7 @@ pub(crate) fn free_fast(mem: NonNull<u8>) -> bool {
     if IS_HARDENED {
         return false;
     }
-    let Slot::Live(cache) = Slot::get() else { return false };
+    let Some(cache) = Slot::live() else { return false };
     let Some(class) = MALLOC.small_class_of(mem) else { return false };
     // SAFETY: this thread's cache; the reference ends with the call.
     let cache = unsafe { cache.cache() };
@@ -486,7 +490,7 @@ fn free_of_layout_fast(mem: NonNull<u8>, layout: Layout) -> bool {
         return false;
     }
     let Some(class) = Class::of_small_request(layout.size()) else { return false };
-    let Slot::Live(cache) = Slot::get() else { return false };
+    let Some(cache) = Slot::live() else { return false };
     // SAFETY: this thread's cache; the reference ends with the call.
     let cache = unsafe { cache.cache() };
     may_pass(cache) && cache.push(class, mem)
@@ -500,7 +504,7 @@ fn reallocate_of_layout_fast(mem: NonNull<u8>, layout: Layout, bytes: usize) -> 
         return None;
     }
     let (old, new) = (Class::of_small_request(layout.size())?, Class::of_small_request(bytes)?);
-    let Slot::Live(cache) = Slot::get() else { return None };
+    let cache = Slot::live()?;
     // SAFETY: this thread's cache; the reference ends with the call.
     let cache = unsafe { cache.cache() };
     if !may_pass(cache) || magazine::is_cached(mem) {
