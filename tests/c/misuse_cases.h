@@ -124,7 +124,7 @@ static const struct { const char *name; void *run; long first, second; const cha
     CASE(twice_zeroed, 200, 25, DOUBLE_FREE, CANARY OR WRITTEN),
     CASE(twice_overwritten_after_one, 24, 2, MARK, CANARY OR WRITTEN),
     CASE(twice_overwritten_after_one, 200, 25, MARK, CANARY OR WRITTEN),
-    CASE(twice_overwritten_in_thread, 200, 2, CACHED, CANARY OR WRITTEN),
+    CASE(twice_overwritten_in_thread, 200, 2, MARK, CANARY OR WRITTEN),
     CASE(twice_overwritten_in_arena, 200, 2, DOUBLE_FREE, DOUBLE_FREE),
     CASE(twice_overwritten_in_arena, 20000, 8, DOUBLE_FREE, DOUBLE_FREE),
     CASE(twice_through_depot, 24, 0, DOUBLE_FREE, DOUBLE_FREE),
