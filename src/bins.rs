@@ -276,7 +276,10 @@ impl Bins {
             self.sort_one(FreeChunk::read(chunk));
         }
         let chunk = self.dirty.one_of_the_largest()?;
-        Some(self.take(chunk))
+        let free = self.take(chunk);
+        // As in `take_fit`: the link may have led to a chunk that has none.
+        check!(!free.dirty().is_empty(), ListCorrupted, chunk.mem().addr().get());
+        Some(free)
     }
 
     /// Empties the unsorted list until a chunk of exactly `size` turns up.
@@ -473,6 +476,23 @@ mod tests {
         assert!(bins.take_fit(ChunkSize::exact(16384)).is_none());
         long.set_next_on_list(short);
         bins.take_fit(ChunkSize::exact(8000));
+    }
+
+    /// The same way, one that has no dirty pages was to be purged.
+    #[test]
+    #[should_panic(expected = "the links of a free chunk were overwritten")]
+    fn a_chunk_without_dirty_pages_among_the_dirty_is_found() {
+        let mut ground = Ground::new();
+        let mut bins = Bins::EMPTY;
+        let [long, short] = [40_000, 1600].map(|bytes| {
+            let free = ground.free(bytes);
+            let chunk = free.chunk();
+            bins.insert(free);
+            chunk
+        });
+        assert!(bins.take_fit(ChunkSize::exact(65_536)).is_none());
+        long.set_next_on_list(short);
+        let _ = bins.take_dirty();
     }
 
     #[test]

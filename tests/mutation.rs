@@ -28,6 +28,7 @@ const ELSEWHERE: &[(&str, &str, &str, &str)] = &[
         "a later look at the same footer says the same sentence",
     ),
     ("arena/walk.rs", "walk_run", "size.get()", "a walk of the program's own: the tests of the walk"),
+    ("bins.rs", "take_dirty", "!free.dirty().is_empty()", "the same as below: another seed, and a test of the bins"),
     (
         "bins.rs",
         "take_fit",
