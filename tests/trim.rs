@@ -94,11 +94,12 @@ fn a_running_thread_brings_what_it_has_cached_at_its_next_free() {
         wait.recv().expect("somebody tells");
     });
     hear.recv().expect("it tells");
+    // A full magazine of eight, and up to seven blocks more: how many depends on what the class had cached before.
     let cached = heapwright::stats().cached;
     heapwright::trim(0);
     go.send(()).expect("it waits");
     hear.recv().expect("it tells");
-    assert!(heapwright::stats().cached + 10 * 900 < cached, "{} of {cached}", heapwright::stats().cached);
+    assert!(heapwright::stats().cached + 6 * 900 < cached, "{} of {cached}", heapwright::stats().cached);
     go.send(()).expect("it waits");
     running.join().expect("no panic");
 }
