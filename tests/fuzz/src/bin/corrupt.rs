@@ -112,7 +112,11 @@ impl Overwritten {
         let heap = lowest.saturating_sub(NEAR)..highest.saturating_add(NEAR);
         changes.any(|[place, old, new]| {
             let link = address ^ old ^ new;
-            [new, place.wrapping_add(new), place.wrapping_sub(new)].iter().any(|&at| address.abs_diff(at) < NEAR)
+            // A little below zero and a little above it are near as well.
+            let is_near = |at: usize| address.wrapping_sub(at).wrapping_add(NEAR) < 2 * NEAR;
+            is_near(new)
+                || is_near(place.wrapping_add(new))
+                || is_near(place.wrapping_sub(new))
                 || heap.contains(&link)
                 || link < NEAR
         })
