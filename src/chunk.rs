@@ -166,7 +166,7 @@ impl Head {
     #[inline]
     pub(crate) fn size(self) -> Option<ChunkSize> {
         let bytes = (self.0 & Self::SIZE) as usize;
-        if bytes >= MIN_CHUNK && !self.is_wall() { Some(ChunkSize::exact(bytes)) } else { None }
+        if bytes >= MIN_CHUNK && !self.is_wall() { Some(ChunkSize::unverified(bytes)) } else { None }
     }
 
     #[inline]
@@ -177,7 +177,7 @@ impl Head {
     /// The length of the region that this is a wall of.
     #[inline]
     pub(crate) fn region(self) -> Option<ChunkSize> {
-        if self.is_wall() { Some(ChunkSize::exact((self.0 & Self::SIZE) as usize)) } else { None }
+        if self.is_wall() { Some(ChunkSize::unverified((self.0 & Self::SIZE) as usize)) } else { None }
     }
 
     /// The size in bytes if this is the head of a chunk of an arena that is in use; when it is free or mapped, no
@@ -191,7 +191,7 @@ impl Head {
     #[inline(always)]
     pub(crate) fn chunk_in_use(self) -> Option<ChunkSize> {
         let bytes = self.size_in_use();
-        if bytes >= MIN_CHUNK && bytes.is_multiple_of(ALIGNMENT) { Some(ChunkSize::exact(bytes)) } else { None }
+        if bytes >= MIN_CHUNK && bytes.is_multiple_of(ALIGNMENT) { Some(ChunkSize::unverified(bytes)) } else { None }
     }
 
     #[inline]
@@ -507,5 +507,12 @@ mod tests {
         assert!(!head.is_fence() && !head.is_free());
         chunk.set_head(ChunkSize::exact(64), Owner::Mapped.general(), true);
         assert_eq!(chunk.head().and_then(Head::region), None);
+    }
+
+    #[test]
+    fn what_an_overwritten_head_says_is_read_without_a_claim() {
+        let most = Head(u64::MAX & !Head::MAPPED & !Head::FREE);
+        assert!(most.size().is_some_and(|size| size.get() > MAX_CHUNK) && most.chunk_in_use() == most.size());
+        assert!(Head(u64::MAX).region().is_some_and(|region| region.get() > MAX_CHUNK));
     }
 }

@@ -55,6 +55,12 @@ impl ChunkSize {
         Self(bytes)
     }
 
+    /// `bytes` as a head says them, which may have been overwritten: no claim that there can be such a chunk.
+    #[inline]
+    pub(crate) const fn unverified(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
     /// The size in bytes.
     #[inline]
     pub(crate) const fn get(self) -> usize {
