@@ -533,6 +533,13 @@ pub(crate) fn reallocate_plain(mem: NonNull<u8>, bytes: usize, alignment: usize)
     }
 }
 
+/// A reallocation that takes more than the fast path. Not inline: a program that has this crate's allocator would get a copy
+/// of nearly all of it, for what is generic over the system is compiled where it is called from.
+#[inline(never)]
+fn reallocate_slow(mem: NonNull<u8>, bytes: usize, alignment: usize) -> Option<NonNull<u8>> {
+    reallocate(mem, bytes, alignment)
+}
+
 /// A hardened build compares the layout with what was asked for.
 #[cfg(feature = "hardened")]
 fn free_of_layout(mem: NonNull<u8>, layout: Layout) {
@@ -637,7 +644,7 @@ unsafe impl GlobalAlloc for Heapwright {
     #[inline]
     unsafe fn realloc(&self, mem: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         let reallocated = NonNull::new(mem).and_then(|mem| {
-            reallocate_of_layout_fast(mem, layout, new_size).or_else(|| reallocate(mem, new_size, layout.align()))
+            reallocate_of_layout_fast(mem, layout, new_size).or_else(|| reallocate_slow(mem, new_size, layout.align()))
         });
         or_null(reallocated)
     }
