@@ -41,6 +41,9 @@ use top::Top;
 pub use walk::ChunkState;
 pub(crate) use walk::Step;
 
+/// An arena could hand out at least so many batches: what is left of those in caches stays little in a small process.
+const BATCHES: usize = 256;
+
 /// What an arena grows on.
 #[derive(Debug)]
 pub(crate) enum Backing {
@@ -257,9 +260,11 @@ impl Arena {
         Some(self.carve(free, size))
     }
 
-    /// Up to `count` chunks of `size`, the first of them returned and the others in `more`: free chunks of just that size,
-    /// else as many as the best fit has room for, else from the top. `None` when the system would have to be asked.
+    /// Up to `count` chunks of `size`, but no large part of the arena, the first of them returned and the others in `more`:
+    /// free chunks of just that size, else as many as the best fit has room for, else from the top. `None` when the system
+    /// would have to be asked.
     pub(crate) fn allocate_batch(&mut self, size: ChunkSize, count: usize, more: &mut Magazine) -> Option<ChunkPtr> {
+        let count = count.min(self.counts.system / BATCHES / size.get()).max(1);
         if let Some(free) = self.take_exact_small(size) {
             let first = self.carve(free, size).chunk;
             for _ in 1..count {
