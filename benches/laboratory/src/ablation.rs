@@ -101,6 +101,7 @@ pub(crate) fn prepare(
         subjects.push(Subject { name: name.into(), contestants: parts.iter().map(contestant).collect() });
     };
     let build = checksum([binary.clone()])?;
+    let binary = place.copied(HEAPWRIGHT, &binary)?;
     for workload in WORKLOADS {
         let call = || Call::new(&binary).args([workload]);
         add(workload, &build, &|| Job { call: call(), clients: None, result: ResultOf::Line });

@@ -102,7 +102,8 @@ pub(crate) fn find(
     }];
     let preloaded = |name: &str, path: PathBuf, version: String| -> Result<Allocator> {
         let build = checksum([path.clone()])?;
-        Ok(Allocator { name: name.into(), library: Some(path), build, version, env: Vec::new() })
+        let library = Some(place.copied(name, &path)?);
+        Ok(Allocator { name: name.into(), library, build, version, env: Vec::new() })
     };
     if is_wanted(HEAPWRIGHT) && given.iter().all(|g| g.name != HEAPWRIGHT) {
         let library = build_heapwright(place)?;

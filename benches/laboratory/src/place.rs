@@ -5,7 +5,7 @@
 //!   PROJECT/docs/benchmarks.md, docs/plots/   the report
 //!   PROJECT/benches/laboratory/               this package: programs/, drivers/, baseline.csv
 //!   PROJECT/benches/laboratory/results/       the kept figures; --results moves it
-//!   TARGET/laboratory/                        inputs, builds, run folders; --work moves it
+//!   TARGET/laboratory/                        inputs, builds, copies of what is measured, run folders; --work moves it
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -47,6 +47,18 @@ impl Place {
     /// The runs' own folder; one measurement at a time uses it.
     pub(crate) fn run_folder(&self) -> PathBuf {
         self.work.join("run")
+    }
+
+    /// A copy of a program or a library, for a measurement to run. Of a file that is mapped as many pages count as resident
+    /// as the page cache has around each one that is touched, and that is more of a file that was written lately than of one
+    /// that was read in after a start of the machine: up to a quarter of a MiB in a small process. Copies are all alike.
+    pub(crate) fn copied(&self, name: &str, original: &Path) -> Result<PathBuf> {
+        let folder = self.work.join("copies").join(name);
+        let copy = folder.join(original.file_name().context("a file has a name")?);
+        let made = fs::create_dir_all(&folder).and_then(|()| fs::copy(original, folder.join("new")));
+        made.and_then(|_| fs::rename(folder.join("new"), &copy))
+            .with_context(|| format!("copy to {}", copy.display()))?;
+        Ok(copy)
     }
 
     /// Keeps other measurements out of the work folder as long as the result lives.

@@ -40,6 +40,7 @@ pub(crate) fn prepare(
             continue;
         }
         let build = checksum([path.clone()])?;
+        let path = place.copied(name, &path)?;
         let list = Call::new(&path).args(["--list"]).output(&place.run_folder())?;
         for workload in list.split_whitespace() {
             if !only.is_empty() && !only.iter().any(|wanted| wanted == workload) {
