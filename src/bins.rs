@@ -495,6 +495,39 @@ mod tests {
         let _ = bins.take_dirty();
     }
 
+    /// The root of a tree, alone on its list, whose place was overwritten with the address of 16 bytes before it: its own links
+    /// were taken for the children of a node there. It was taken out, and the tree still led to it.
+    #[test]
+    #[should_panic(expected = "the tree links of a large free chunk were overwritten")]
+    fn a_place_that_leads_right_before_the_chunk_is_found() {
+        let mut ground = Ground::new();
+        let mut bins = Bins::EMPTY;
+        let chunk = ground.free(2000).chunk().at(16);
+        bins.insert(FreeChunk::new(chunk, ChunkSize::exact(1600), Owner::Main.general()));
+        assert!(bins.take_fit(ChunkSize::exact(65_536)).is_none());
+        assert_eq!(chunk.place(), Place::Root);
+        chunk.set_place(Place::Below(chunk.before(16)));
+        let _ = bins.take(chunk);
+    }
+
+    /// Where a tree begins there is no free chunk: what lies there is in use, and no word of it a link.
+    #[test]
+    #[should_panic(expected = "the head of a free chunk was overwritten")]
+    fn a_root_that_is_in_use_is_found() {
+        let mut ground = Ground::new();
+        let mut bins = Bins::EMPTY;
+        let [root, other] = [60_000, 40_000].map(|bytes| {
+            let free = ground.free(bytes);
+            let chunk = free.chunk();
+            bins.insert(free);
+            chunk
+        });
+        assert!(bins.take_fit(ChunkSize::exact(65_536)).is_none());
+        root.set_head(ChunkSize::exact(60_000), Owner::Main.general(), true);
+        root.set_next_on_list(other);
+        let _ = bins.take_dirty();
+    }
+
     #[test]
     fn the_fit_is_the_best_one_whatever_the_order() {
         let mut ground = Ground::new();

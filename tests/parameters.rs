@@ -152,7 +152,8 @@ fn tcache_count_bounds_the_blocks_of_a_size() {
     };
     assert_eq!(taken_over("0"), 0, "none is cached, all are their arena's");
     assert!((390..=400).contains(&taken_over("2")), "{}", taken_over("2"));
-    assert!((100..=400 - 128).contains(&taken_over("128")), "{}", taken_over("128"));
+    // A thread keeps one full magazine of 64 at least; how much there is in the other one, the last batch decides.
+    assert!((100..=400 - 64).contains(&taken_over("128")), "{}", taken_over("128"));
 }
 
 #[test]

@@ -16,7 +16,7 @@
 //! of bits, and every walk counts: a corrupted tree cannot trap a thread.
 
 use super::ring;
-use crate::chunk::{ChunkPtr, FreeChunk, Place};
+use crate::chunk::{ChunkPtr, FreeChunk, Head, Place};
 use crate::fatal::{Misuse, check, fatal};
 use crate::size::{ChunkSize, MAX_CHUNK};
 
@@ -68,7 +68,8 @@ impl Tree {
 
     /// Any chunk of the tree.
     pub(super) fn root(&self) -> Option<ChunkPtr> {
-        self.0.map(beside)
+        // Its head is looked at before a word behind it is taken for a link.
+        self.0.inspect(|&root| _ = size_of(root)).map(beside)
     }
 
     pub(super) fn insert(&mut self, chunk: ChunkPtr, size: ChunkSize, is_last: bool) {
@@ -165,7 +166,10 @@ impl Tree {
     fn check_link(&self, place: Place, chunk: ChunkPtr) {
         let leads_here = match place {
             Place::Root => self.0 == Some(chunk),
-            Place::Below(node) => node.child(0) == Some(chunk) || node.child(1) == Some(chunk),
+            // Right before the chunk there could be none, and its own links would be taken for that one's children.
+            Place::Below(node) => {
+                node.head().is_some_and(Head::is_free) && (node.child(0) == Some(chunk) || node.child(1) == Some(chunk))
+            }
             Place::Unsorted | Place::BesideNode => false,
         };
         check!(leads_here, TreeCorrupted, chunk.mem().addr().get());
