@@ -510,6 +510,27 @@ mod tests {
         let _ = bins.take(chunk);
     }
 
+    /// A node with another of its size beside it, whose place was overwritten: it leaves by the links of that list, and the tree
+    /// still leads to it. What its next user writes there are no children.
+    #[test]
+    #[should_panic(expected = "the tree links of a large free chunk were overwritten")]
+    fn a_node_that_left_by_another_way_is_found_when_it_is_free_again() {
+        let mut ground = Ground::new();
+        let mut bins = Bins::EMPTY;
+        let [node, _other] = [40_000; 2].map(|bytes| {
+            let free = ground.free(bytes);
+            let chunk = free.chunk();
+            bins.insert(free);
+            chunk
+        });
+        assert!(bins.take_fit(ChunkSize::exact(65_536)).is_none());
+        node.set_place(Place::Unsorted);
+        let free = bins.take(node);
+        node.set_child(0, Some(node.at(1600)));
+        bins.insert(free);
+        let _ = bins.dirty.smallest();
+    }
+
     /// Where a tree begins there is no free chunk: what lies there is in use, and no word of it a link.
     #[test]
     #[should_panic(expected = "the head of a free chunk was overwritten")]

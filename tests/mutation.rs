@@ -37,6 +37,18 @@ const ELSEWHERE: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "bins/tree.rs",
+        "size",
+        "self.node.hangs_on(self.above)",
+        "`check_link` looks at the same word of one that is taken; a test of the bins has one that is passed by",
+    ),
+    (
+        "bins/tree.rs",
+        "check_link",
+        "leads_here",
+        "`size` looks at the same word of one that a walk comes to; a test of the bins takes one without a walk",
+    ),
+    (
+        "bins/tree.rs",
         "remove",
         "child.place() == Place::Below(chunk)",
         "only the children of the chunk that leaves; tests/c/misuse.c cannot know them",

@@ -35,8 +35,24 @@ fn key(size: ChunkSize, is_last: bool) -> u64 {
     bytes << common
 }
 
-fn size_of(chunk: ChunkPtr) -> ChunkSize {
-    FreeChunk::read_head(chunk).0
+/// A node as a walk comes to it: by the node that it hangs on. The root hangs on itself.
+#[derive(Clone, Copy)]
+struct Branch {
+    above: ChunkPtr,
+    node: ChunkPtr,
+}
+
+impl Branch {
+    /// The node's size. It has to be a free chunk, and to say that it hangs there, before anything in it is taken for a link.
+    fn size(self) -> ChunkSize {
+        let (size, _) = FreeChunk::read_head(self.node);
+        check!(self.node.hangs_on(self.above), TreeCorrupted, self.node.mem().addr().get());
+        size
+    }
+
+    fn child(self, side: usize) -> Option<Self> {
+        self.node.child(side).map(|node| Self { above: self.node, node })
+    }
 }
 
 fn corrupted(chunk: ChunkPtr) -> ! {
@@ -66,14 +82,17 @@ impl Tree {
         self.0.is_none()
     }
 
+    fn trunk(&self) -> Option<Branch> {
+        self.0.map(|root| Branch { above: root, node: root })
+    }
+
     /// Any chunk of the tree.
     pub(super) fn root(&self) -> Option<ChunkPtr> {
-        // Its head is looked at before a word behind it is taken for a link.
-        self.0.inspect(|&root| _ = size_of(root)).map(beside)
+        self.trunk().inspect(|trunk| _ = trunk.size()).map(beside)
     }
 
     pub(super) fn insert(&mut self, chunk: ChunkPtr, size: ChunkSize, is_last: bool) {
-        let Some(mut node) = self.0 else {
+        let Some(mut at) = self.trunk() else {
             become_leaf(chunk, Place::Root);
             self.0 = Some(chunk);
             return;
@@ -81,20 +100,20 @@ impl Tree {
         let mut key = key(size, is_last);
         let mut steps = Steps::new();
         loop {
-            if size_of(node) == size {
-                ring::insert_before(node, chunk);
+            if at.size() == size {
+                ring::insert_before(at.node, chunk);
                 chunk.set_place(Place::BesideNode);
                 return;
             }
             let side = (key >> 63) as usize;
             key <<= 1;
-            let Some(child) = node.child(side) else {
-                node.set_child(side, Some(chunk));
-                become_leaf(chunk, Place::Below(node));
+            let Some(child) = at.child(side) else {
+                at.node.set_child(side, Some(chunk));
+                become_leaf(chunk, Place::Below(at.node));
                 return;
             };
-            steps.count(node);
-            node = child;
+            steps.count(at.node);
+            at = child;
         }
     }
 
@@ -105,32 +124,32 @@ impl Tree {
         let mut best = Best::default();
         // The last branch to larger sizes that the walk along the bits of `size` has passed by.
         let mut larger = None;
-        let mut at = self.0;
-        while let Some(node) = at {
-            let found = size_of(node);
+        let mut branch = self.trunk();
+        while let Some(at) = branch {
+            let found = at.size();
             if found == size {
-                return Some(beside(node));
+                return Some(beside(at));
             }
             if found > size {
-                best.consider(node, found);
+                best.consider(at, found);
             }
             let side = (key >> 63) as usize;
             key <<= 1;
             if side == 0 {
-                larger = node.child(1).or(larger);
+                larger = at.child(1).or(larger);
             }
-            at = node.child(side);
-            steps.count(node);
+            branch = at.child(side);
+            steps.count(at.node);
         }
         best.search_smallest(larger);
-        best.0.map(|(node, _)| beside(node))
+        best.0.map(|(at, _)| beside(at))
     }
 
     /// The smallest chunk; it stays where it is.
     pub(super) fn smallest(&self) -> Option<ChunkPtr> {
         let mut best = Best::default();
-        best.search_smallest(self.0);
-        best.0.map(|(node, _)| beside(node))
+        best.search_smallest(self.trunk());
+        best.0.map(|(at, _)| beside(at))
     }
 
     /// Takes `chunk` out; its links and those that lead to it are checked first.
@@ -209,23 +228,21 @@ impl Tree {
         }
     }
 
-    /// Whether each node lies below the branches that its bits say, and leads back to the one above.
+    /// Whether each node lies below the branches that its bits say, and hangs where it was found.
     #[cfg(any(test, fuzzing))]
     pub(super) fn assert_ordered(&self, is_last: bool) {
-        fn below(node: ChunkPtr, prefix: u64, depth: u32, is_last: bool) {
-            let key = key(size_of(node), is_last);
+        fn below(at: Branch, prefix: u64, depth: u32, is_last: bool) {
+            let key = key(at.size(), is_last);
             let mask = u64::MAX.checked_shl(u64::BITS - depth).unwrap_or(0);
             assert_eq!(key & mask, prefix, "I6: a size below the wrong branch");
             for side in 0..2 {
-                if let Some(child) = node.child(side) {
-                    assert_eq!(child.place(), Place::Below(node), "I6: a child that does not lead back");
+                if let Some(child) = at.child(side) {
                     below(child, prefix | (side as u64) << (63 - depth), depth + 1, is_last);
                 }
             }
         }
-        if let Some(root) = self.0 {
-            assert_eq!(root.place(), Place::Root, "I6: the root");
-            below(root, 0, 0, is_last);
+        if let Some(trunk) = self.trunk() {
+            below(trunk, 0, 0, is_last);
         }
     }
 }
@@ -238,8 +255,8 @@ fn become_leaf(chunk: ChunkPtr, place: Place) {
 }
 
 /// Of the chunks of a node's size the one to take: one beside it if there is any, for that leaves the tree as it is.
-fn beside(node: ChunkPtr) -> ChunkPtr {
-    node.next_on_list()
+fn beside(at: Branch) -> ChunkPtr {
+    at.node.next_on_list()
 }
 
 /// Takes some node without children out from below `node`, if there is any.
@@ -263,23 +280,22 @@ fn detach_leaf_below(node: ChunkPtr) -> Option<ChunkPtr> {
 
 /// The smallest fitting node seen so far, and its size.
 #[derive(Default)]
-struct Best(Option<(ChunkPtr, ChunkSize)>);
+struct Best(Option<(Branch, ChunkSize)>);
 
 impl Best {
-    fn consider(&mut self, node: ChunkPtr, size: ChunkSize) {
+    fn consider(&mut self, at: Branch, size: ChunkSize) {
         if self.0.is_none_or(|(_, best)| size < best) {
-            self.0 = Some((node, size));
+            self.0 = Some((at, size));
         }
     }
 
-    /// The smallest size below `node` is on the path that always takes the smaller branch.
-    fn search_smallest(&mut self, node: Option<ChunkPtr>) {
+    /// The smallest size from a branch on is on the path that always takes the smaller branch.
+    fn search_smallest(&mut self, mut branch: Option<Branch>) {
         let mut steps = Steps::new();
-        let mut at = node;
-        while let Some(node) = at {
-            self.consider(node, size_of(node));
-            at = node.child(0).or_else(|| node.child(1));
-            steps.count(node);
+        while let Some(at) = branch {
+            self.consider(at, at.size());
+            branch = at.child(0).or_else(|| at.child(1));
+            steps.count(at.node);
         }
     }
 }

@@ -84,6 +84,12 @@ impl ChunkPtr {
         }
     }
 
+    /// Whether it says that it is a node below `above`, or the root, where that is itself.
+    #[inline]
+    pub(crate) fn hangs_on(self, above: Self) -> bool {
+        self.load(6) == above.address()
+    }
+
     pub(crate) fn set_place(self, place: Place) {
         match place {
             Place::Unsorted => self.store(6, 0),
