@@ -26,6 +26,7 @@ mod zones;
 
 use core::ptr::NonNull;
 
+use crate::arch::CACHE_LINE;
 use crate::bins::{Bins, NO_SIZES, Sizes};
 use crate::brk::Brk;
 use crate::chunk::{ChunkPtr, FreeChunk, Head, WALL_LEN, Zone};
@@ -264,7 +265,9 @@ impl Arena {
     /// free chunks of just that size, else as many as the best fit has room for, else from the top. `None` when the system
     /// would have to be asked.
     pub(crate) fn allocate_batch(&mut self, size: ChunkSize, count: usize, more: &mut Magazine) -> Option<ChunkPtr> {
-        let count = count.min(self.counts.system / BATCHES / size.get()).max(1);
+        // A cache line full at least: two threads of a fresh arena that ask for one block each shall not write to the same line.
+        let most = (self.counts.system / BATCHES / size.get()).max(CACHE_LINE.div_ceil(size.get()));
+        let count = count.min(most);
         if let Some(free) = self.take_exact_small(size) {
             let first = self.carve(free, size).chunk;
             for _ in 1..count {

@@ -23,6 +23,7 @@ use core::cell::UnsafeCell;
 use core::marker::PhantomPinned;
 use core::ptr::NonNull;
 
+use crate::arch::CACHE_LINE;
 use crate::arenas::ArenaCell;
 use crate::claim::{Claim, Condition};
 use crate::class::{self, CLASSES, Class};
@@ -35,8 +36,6 @@ use crate::sync::atomic::{AtomicPtr, Ordering};
 
 /// Bytes of spare magazines that a thread may keep; what is beyond goes to the depot.
 const SPARE_BYTES: usize = 64 << 10;
-/// Bytes that a core takes from others when it writes to one of them.
-const CACHE_LINE: usize = 64;
 /// Requests of a busy thread between two looks at the clock, at most. A thread that becomes slow is late by so many.
 const MOST_PATIENCE: u32 = 32;
 

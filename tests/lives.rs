@@ -33,6 +33,11 @@ fn four_thousand_detached_threads_that_do_nothing_leave_nothing() {
 }
 
 #[test]
+fn the_first_short_blocks_of_threads_share_no_cache_line() {
+    lives_through("short-blocks-apart", 0);
+}
+
+#[test]
 fn destructors_that_allocate_leave_nothing_in_four_thousand_threads() {
     lives_through("many-destructors", 4_000);
 }

@@ -21,6 +21,9 @@ pub(crate) const ADDRESS_BITS: u32 = 47;
 /// The length of a page in bytes; the architecture has no other for memory of this kind.
 pub(crate) const PAGE_LEN: usize = 4096;
 
+/// The length of a cache line in bytes: what a core takes from others when it writes to any of it.
+pub(crate) const CACHE_LINE: usize = 64;
+
 /// The length of a huge page that the processor maps by one entry of its second-lowest table.
 pub(crate) const HUGE_PAGE_LEN: usize = 2 << 20;
 

@@ -86,6 +86,24 @@ static void idle_detached_threads(void) {
     EXPECT(resident() <= before + M);
 }
 
+// Of threads that share an arena no two write to one cache line when each has a single short block. Batches that were cut to a part
+// of a small arena had one block each, so that two of them lay in a line.
+static pthread_barrier_t all_there;
+static void *hold_a_short_block(void *slot) {
+    *(char **)slot = malloc(8);
+    pthread_barrier_wait(&all_there);
+    return NULL;
+}
+static void short_blocks_apart(void) {
+    pthread_t thread[8];
+    char *block[LEN(thread)];
+    EXPECT(!pthread_barrier_init(&all_there, NULL, LEN(thread)));
+    for (size_t i = 0; i < LEN(thread); i++) EXPECT(!pthread_create(&thread[i], NULL, hold_a_short_block, &block[i]));
+    for (size_t i = 0; i < LEN(thread); i++) EXPECT(!pthread_join(thread[i], NULL));
+    for (size_t i = 0; i < LEN(thread); i++)
+        for (size_t j = 0; j < i; j++) EXPECT((uintptr_t)block[i] / 64 != (uintptr_t)block[j] / 64);
+}
+
 static pthread_key_t keys[4], late;
 static void allocate_again(void *value) {
     free(value);
@@ -597,6 +615,7 @@ static void abort_under_lock(void) {
 
 static const struct { const char *name; void (*run)(void); } modes[] = {
     {"many-short-threads", many_short_threads}, {"idle-detached-threads", idle_detached_threads},
+    {"short-blocks-apart", short_blocks_apart},
     {"handlers-before-all-requests", handlers_before_all_requests}, {"forks-among-streams", forks_among_streams},
     {"many-destructors", many_destructors}, {"cancellation", cancellation},
     {"small-stack", small_stack}, {"concurrent-forks", concurrent_forks}, {"handlers-in-preinit", handlers_in_preinit},

@@ -119,6 +119,16 @@ static void row(size_t len) {
     failed(__LINE__, "no blocks side by side");
 }
 
+// One more block, between two that stay in use.
+static byte *amid(size_t len) {
+    byte *all[40];
+    for (size_t i = 0; i < LEN(all); i++) all[i] = take(len);
+    qsort(all, LEN(all), sizeof *all, by_address);
+    for (size_t i = 1; i + 1 < LEN(all); i++)
+        if (behind(all[i - 1]) == all[i] && behind(all[i]) == all[i + 1]) return all[i];
+    failed(__LINE__, "no blocks side by side");
+}
+
 static uint64_t *word(byte *p, long index) { return (uint64_t *)p + index; }
 
 // ---------------------------------------------------------------- double frees
@@ -312,6 +322,7 @@ static void twice_zeroed(long len, long words) {
     free(p);
 }
 static void twice_overwritten_after_one(long len, long words) {
+    take(1); // The first block of a thread may be longer than it has to be.
     byte *p = take(used = len), *q = take(len);
     give(p);
     memset(opaque(p), 0x41, words * 8);
@@ -348,6 +359,7 @@ static void twice_through_depot_overwritten(long len) {
     free(opaque(p[10]));
 }
 static void twice_after_reuse(long len) {
+    take(1); // The first block of a thread may be longer than it has to be.
     byte *p = freed(used = len);
     byte *q = take(len);
     if (p != q) return;
@@ -609,13 +621,12 @@ static void both_links_to_target(long len) {
 }
 static void links_of_two(long len, long index) {
     // Two free chunks of a size; a link of the first is overwritten with the other's address and a distance.
-    void *p[9];
+    byte *p[4];
     used = len;
-    for (int i = 0; i < 40; i++) take(len);
-    for (int i = 0; i < 9; i++) p[i] = take(len);
-    for (int i = 1; i < 9; i += 2) give(p[i]);
+    for (size_t i = 0; i < LEN(p); i++) p[i] = amid(len);
+    for (size_t i = 0; i < LEN(p); i++) give(p[i]);
     malloc_trim(0);
-    *word(opaque(p[3]), index) = (uintptr_t)p[5] + 32;
+    *word(opaque(p[1]), index) = (uintptr_t)p[2] + 32;
 }
 // What a later look at the same chunks would tell as well shall not be taken for what was told at once.
 static void end_here(void) {
@@ -624,10 +635,10 @@ static void end_here(void) {
 }
 static void self_linked(long len) {
     // A chunk that is not the first of its list says that it is alone.
-    void *p[9];
+    byte *others[4];
     row(len);
-    for (int i = 0; i < 9; i++) p[i] = take(len);
-    for (int i = 1; i < 9; i += 2) give(p[i]);
+    for (size_t i = 0; i < LEN(others); i++) others[i] = amid(len);
+    for (size_t i = 0; i < LEN(others); i++) give(others[i]);
     malloc_trim(0);
     give(b);
     malloc_trim(0);
@@ -638,13 +649,12 @@ static void self_linked(long len) {
 }
 static void prev_of_first(long len) {
     // The only chunk of a list says that another is the last, and then one more is freed.
-    void *p[3];
     row(len);
-    for (int i = 0; i < 3; i++) p[i] = take(len);
+    byte *other = amid(len);
     give(b);
     malloc_trim(0);
     *word(opaque(b), 1) = (uintptr_t)d - 16;
-    give(p[1]);
+    give(other);
     malloc_trim(0);
     end_here();
 }
