@@ -33,7 +33,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-use crate::arch::{self, CACHE_LINE};
+use crate::arch;
 use crate::attention::Reason;
 use crate::background;
 use crate::budget::{Budget, Trimmed};
@@ -49,7 +49,7 @@ use crate::os::HEAP_SLOTS;
 use crate::os::Os;
 use crate::os::linux::Linux;
 use crate::settings;
-use crate::size::{ALIGNMENT, ChunkSize, OVERHEAD};
+use crate::size::{ALIGNMENT, ChunkSize};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{begin_fork, end_fork};
 use crate::tcache::{CachePtr, ThreadCache};
@@ -419,8 +419,11 @@ pub(crate) fn allocate_plain(bytes: usize, alignment: usize, contents: Contents)
 /// A request that the cache does not serve, or could not.
 #[inline(never)]
 fn allocate_otherwise(bytes: usize, alignment: usize, contents: Contents) -> Option<NonNull<u8>> {
-    // The first one of a thread comes alone, where others come by the batch: two threads of an arena shall not write to one line.
-    let bytes = if Slot::live().is_none() { bytes.max(CACHE_LINE - OVERHEAD) } else { bytes };
+    if !IS_HARDENED && Slot::live().is_none() && cache().is_some() {
+        // The first of a thread comes by the batch as well: two threads of an arena shall not write to one cache line. (Where a
+        // place is drawn by lot they may, and threads that come and go would keep more.)
+        return allocate_plain(bytes, alignment, contents);
+    }
     let allocate = || match cache() {
         // SAFETY: this thread's cache; the reference ends with the call.
         Some(cache) => MALLOC.allocate_uncached(unsafe { cache.cache() }, bytes, alignment, contents),

@@ -322,7 +322,6 @@ static void twice_zeroed(long len, long words) {
     free(p);
 }
 static void twice_overwritten_after_one(long len, long words) {
-    take(1); // The first block of a thread may be longer than it has to be.
     byte *p = take(used = len), *q = take(len);
     give(p);
     memset(opaque(p), 0x41, words * 8);
@@ -359,7 +358,6 @@ static void twice_through_depot_overwritten(long len) {
     free(opaque(p[10]));
 }
 static void twice_after_reuse(long len) {
-    take(1); // The first block of a thread may be longer than it has to be.
     byte *p = freed(used = len);
     byte *q = take(len);
     if (p != q) return;
