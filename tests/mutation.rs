@@ -60,6 +60,12 @@ const ELSEWHERE: &[(&str, &str, &str, &str)] = &[
         "ends a walk that would not end: a tree so deep cannot be made by one write",
     ),
     (
+        "chunk/free.rs",
+        "place",
+        "address.is_multiple_of(ALIGNMENT)",
+        "another address than that of the node above is told by that first; no head may be read at this one",
+    ),
+    (
         "magazine.rs",
         "pop",
         "self.count() > 0",
