@@ -448,6 +448,19 @@ mod tests {
         }
     }
 
+    /// Large chunks of these sizes, free and sorted into trees.
+    fn in_trees<const N: usize>(ground: &mut Ground, bins: &mut Bins, sizes: [usize; N]) -> [ChunkPtr; N] {
+        let chunks = sizes.map(|bytes| {
+            let free = ground.free(bytes);
+            let chunk = free.chunk();
+            bins.insert(free);
+            chunk
+        });
+        // No request is served as long as that; it looks through the unsorted list.
+        assert!(bins.take_fit(ChunkSize::exact(1 << 20)).is_none());
+        chunks
+    }
+
     #[test]
     fn large_bins_are_eight_a_doubling() {
         let index = |bytes| large_index(ChunkSize::exact(bytes));
@@ -466,14 +479,7 @@ mod tests {
     fn a_chunk_that_is_shorter_than_its_place_says_is_found() {
         let mut ground = Ground::new();
         let mut bins = Bins::EMPTY;
-        let [long, short] = [8192, 1600].map(|bytes| {
-            let free = ground.free(bytes);
-            let chunk = free.chunk();
-            bins.insert(free);
-            chunk
-        });
-        // Sorts both into trees.
-        assert!(bins.take_fit(ChunkSize::exact(16384)).is_none());
+        let [long, short] = in_trees(&mut ground, &mut bins, [8192, 1600]);
         long.set_next_on_list(short);
         bins.take_fit(ChunkSize::exact(8000));
     }
@@ -484,13 +490,7 @@ mod tests {
     fn a_chunk_without_dirty_pages_among_the_dirty_is_found() {
         let mut ground = Ground::new();
         let mut bins = Bins::EMPTY;
-        let [long, short] = [40_000, 1600].map(|bytes| {
-            let free = ground.free(bytes);
-            let chunk = free.chunk();
-            bins.insert(free);
-            chunk
-        });
-        assert!(bins.take_fit(ChunkSize::exact(65_536)).is_none());
+        let [long, short] = in_trees(&mut ground, &mut bins, [40_000, 1600]);
         long.set_next_on_list(short);
         let _ = bins.take_dirty();
     }
@@ -517,13 +517,7 @@ mod tests {
     fn a_node_that_left_by_another_way_is_found_when_it_is_free_again() {
         let mut ground = Ground::new();
         let mut bins = Bins::EMPTY;
-        let [node, _other] = [40_000; 2].map(|bytes| {
-            let free = ground.free(bytes);
-            let chunk = free.chunk();
-            bins.insert(free);
-            chunk
-        });
-        assert!(bins.take_fit(ChunkSize::exact(65_536)).is_none());
+        let [node, _other] = in_trees(&mut ground, &mut bins, [40_000; 2]);
         node.set_place(Place::Unsorted);
         let free = bins.take(node);
         node.set_child(0, Some(node.at(1600)));
@@ -537,13 +531,7 @@ mod tests {
     fn a_root_that_is_in_use_is_found() {
         let mut ground = Ground::new();
         let mut bins = Bins::EMPTY;
-        let [root, other] = [60_000, 40_000].map(|bytes| {
-            let free = ground.free(bytes);
-            let chunk = free.chunk();
-            bins.insert(free);
-            chunk
-        });
-        assert!(bins.take_fit(ChunkSize::exact(65_536)).is_none());
+        let [root, other] = in_trees(&mut ground, &mut bins, [60_000, 40_000]);
         root.set_head(ChunkSize::exact(60_000), Owner::Main.general(), true);
         root.set_next_on_list(other);
         let _ = bins.take_dirty();

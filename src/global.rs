@@ -1,4 +1,4 @@
-//! The one allocator of the process, and everything that is one a process: threads, forks, the first call.
+//! The one allocator of the process, and everything that is one a process: threads, the first call; forks have a file of their own.
 //!
 //! Each thread has a slot, one pointer, that says what it may do:
 //!
@@ -16,15 +16,13 @@
 //! all thread-locals are gone, passes once so that destructors of other keys still find an arena, then unmakes the
 //! thread.
 //!
-//! A fork takes every lock before and releases every lock after, unless the process has one thread: then it takes none,
-//! so that a fork in a signal handler which has interrupted this allocator goes well.
-//!
 //! # Safety
 //!
 //! The slot holds the address of the thread's cache or one of a few small numbers. The C library is called only where it
 //! may call back.
 #![allow(unsafe_code)]
 
+mod forks;
 #[cfg(feature = "hardened")]
 mod hardened;
 mod streams;
@@ -51,7 +49,6 @@ use crate::os::linux::Linux;
 use crate::settings;
 use crate::size::{ALIGNMENT, ChunkSize};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{begin_fork, end_fork};
 use crate::tcache::{CachePtr, ThreadCache};
 use crate::walk::{self, Visited};
 
@@ -215,7 +212,7 @@ fn begin_process_once() {
         PROCESS.store(READY, Ordering::Release);
         // These may allocate, and are served by the main arena.
         // SAFETY: handlers that live as long as the process; a refusal is a process whose memory ran out at birth.
-        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+        unsafe { libc::pthread_atfork(Some(forks::before), Some(forks::after_in_parent), Some(forks::after_in_child)) };
         return;
     }
     while PROCESS.load(Ordering::Acquire) != READY {
@@ -278,57 +275,6 @@ unsafe extern "C" fn thread_ends(value: *mut c_void) {
         MALLOC.put_all_away(contents);
         MALLOC.arenas.detach(contents.arena());
         cache.release();
-    }
-}
-
-/// Whether the locks are held for a fork of this process's only forking thread.
-static HOLDS_LOCKS: AtomicBool = AtomicBool::new(false);
-
-unsafe extern "C" fn before_fork() {
-    MALLOC.keep_order();
-    if !arch::is_single_threaded() {
-        streams::lock();
-        MALLOC.begin_fork();
-        HOLDS_LOCKS.store(true, Ordering::Relaxed);
-    }
-    // Until the last handler has run: a child that allocates before ours is no copy that nobody was told of.
-    begin_fork();
-}
-
-unsafe extern "C" fn after_fork_in_parent() {
-    if release_after_fork() {
-        streams::unlock_in_parent();
-    }
-}
-
-/// Whether locks had been taken for the fork.
-fn release_after_fork() -> bool {
-    end_fork();
-    let held = HOLDS_LOCKS.load(Ordering::Relaxed);
-    if held {
-        HOLDS_LOCKS.store(false, Ordering::Relaxed);
-        MALLOC.end_fork();
-    }
-    held
-}
-
-/// Without other threads nobody was left behind, and this one may be in the middle of a request: with a lock, or with a
-/// cache that is not in its slot yet.
-unsafe extern "C" fn after_fork_in_child() {
-    MALLOC.source.os.lineage().note_fork();
-    let had_other_threads = HOLDS_LOCKS.load(Ordering::Relaxed);
-    if had_other_threads {
-        let own = match Slot::get() {
-            Slot::Live(cache) => Some(cache),
-            _ => None,
-        };
-        // SAFETY: this thread's cache; only its arena is read.
-        MALLOC.arenas.forget_threads(own.map(|cache| unsafe { cache.cache() }.arena()));
-        MALLOC.caches.orphan_all_but(own);
-    }
-    background::forget_in_child();
-    if release_after_fork() {
-        MALLOC.recover_purges();
     }
 }
 
@@ -419,15 +365,19 @@ pub(crate) fn allocate_plain(bytes: usize, alignment: usize, contents: Contents)
 /// A request that the cache does not serve, or could not.
 #[inline(never)]
 fn allocate_otherwise(bytes: usize, alignment: usize, contents: Contents) -> Option<NonNull<u8>> {
-    if !IS_HARDENED && Slot::live().is_none() && cache().is_some() {
-        // The first of a thread comes by the batch as well: two threads of an arena shall not write to one cache line. (Where a
-        // place is drawn by lot they may, and threads that come and go would keep more.)
-        return allocate_plain(bytes, alignment, contents);
-    }
-    let allocate = || match cache() {
-        // SAFETY: this thread's cache; the reference ends with the call.
-        Some(cache) => MALLOC.allocate_uncached(unsafe { cache.cache() }, bytes, alignment, contents),
-        None => MALLOC.allocate_aligned(MALLOC.arenas.main(), bytes, alignment, contents),
+    let allocate = || {
+        let (cache, is_first) = match Slot::live() {
+            Some(cache) => (Some(cache), false),
+            None => (begin_thread(), true),
+        };
+        match cache {
+            // By the batch as well: two threads of an arena shall not write to one cache line. (Where a place is drawn by lot they
+            // may, and threads that come and go would keep more.)
+            Some(_) if is_first && !IS_HARDENED => allocate_plain(bytes, alignment, contents),
+            // SAFETY: this thread's cache; the reference ends with the call.
+            Some(cache) => MALLOC.allocate_uncached(unsafe { cache.cache() }, bytes, alignment, contents),
+            None => MALLOC.allocate_aligned(MALLOC.arenas.main(), bytes, alignment, contents),
+        }
     };
     let mem = allocate();
     if mem.is_some() || ChunkSize::for_request(bytes).is_none() {

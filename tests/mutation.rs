@@ -50,7 +50,7 @@ const ELSEWHERE: &[(&str, &str, &str, &str)] = &[
     (
         "bins/tree.rs",
         "remove",
-        "child.place() == Place::Below(chunk)",
+        "child.hangs_on(chunk)",
         "only the children of the chunk that leaves; tests/c/misuse.c cannot know them",
     ),
     (

@@ -172,7 +172,7 @@ impl Tree {
                         let child = chunk.child(side);
                         replacement.set_child(side, child);
                         if let Some(child) = child {
-                            check!(child.place() == Place::Below(chunk), TreeCorrupted, child.mem().addr().get());
+                            check!(child.hangs_on(chunk), TreeCorrupted, child.mem().addr().get());
                             child.set_place(Place::Below(replacement));
                         }
                     }
@@ -267,7 +267,7 @@ fn detach_leaf_below(node: ChunkPtr) -> Option<ChunkPtr> {
     let mut steps = Steps::new();
     loop {
         // Before anything there is taken for a link.
-        check!(leaf.place() == Place::Below(parent), TreeCorrupted, leaf.mem().addr().get());
+        check!(leaf.hangs_on(parent), TreeCorrupted, leaf.mem().addr().get());
         let next_side = usize::from(leaf.child(1).is_some());
         let Some(child) = leaf.child(next_side) else {
             parent.set_child(side, None);
