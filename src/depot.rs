@@ -37,8 +37,6 @@ use crate::tally::Tally;
 
 /// What it holds at most, in bytes.
 const MOST: usize = 8 << 20;
-/// And of blocks that are not small: each is worth many small ones, and may have many pages to itself.
-const MOST_MEDIUM: usize = 1 << 20;
 /// What a single request or a tick of the clock takes out at most: freed into the arenas, that is some milliseconds.
 const MOST_AT_ONCE: usize = 1 << 20;
 /// What it may hold and nobody look after it: only the purge clock drains a depot that nobody uses, in bytes.
@@ -116,24 +114,18 @@ pub(crate) struct Depot {
     lanes: [CachePadded<[Rack; STORES]>; LANES],
     /// Bytes of all blocks here. A bound on it may be missed by what the tally may be off.
     bytes: Tally<LANES>,
-    /// Of these, what is not small.
-    medium_bytes: Tally<LANES>,
 }
 
 impl Depot {
     #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
-        Self {
-            lanes: [const { CachePadded::new([const { Rack::new() }; STORES]) }; LANES],
-            bytes: Tally::new(),
-            medium_bytes: Tally::new(),
-        }
+        Self { lanes: [const { CachePadded::new([const { Rack::new() }; STORES]) }; LANES], bytes: Tally::new() }
     }
 
     #[cfg(loom)]
     fn new() -> Self {
         let lane = || CachePadded::new(core::array::from_fn(|_| Rack::new()));
-        Self { lanes: core::array::from_fn(|_| lane()), bytes: Tally::new(), medium_bytes: Tally::new() }
+        Self { lanes: core::array::from_fn(|_| lane()), bytes: Tally::new() }
     }
 
     /// Bytes of all blocks here.
@@ -149,9 +141,7 @@ impl Depot {
     /// Keeps a magazine, or hands it back when there is no room for it, or nobody asks for such any more.
     pub(crate) fn put(&self, lane: Lane, magazine: Magazine) -> Option<Magazine> {
         let (class, bytes) = (magazine.class(), magazine.bytes());
-        let has_room = self.bytes.roughly() + bytes <= MOST
-            && (class.is_small() || self.medium_bytes.roughly() + bytes <= MOST_MEDIUM);
-        if !has_room {
+        if self.bytes.roughly() + bytes > MOST {
             return Some(magazine);
         }
         let rack = &self.lanes[lane.index()][class.index()];
@@ -164,9 +154,6 @@ impl Depot {
         rack.has_any.store(true, Ordering::Relaxed);
         // Under the lock: a fork in between would leave the child with a wrong sum.
         self.bytes.add(lane.index(), bytes);
-        if !class.is_small() {
-            self.medium_bytes.add(lane.index(), bytes);
-        }
         None
     }
 
@@ -197,9 +184,6 @@ impl Depot {
             rack.has_any.store(false, Ordering::Relaxed);
         }
         self.bytes.subtract(lane, bytes);
-        if !class.is_small() {
-            self.medium_bytes.subtract(lane, bytes);
-        }
         Some(magazine)
     }
 
@@ -268,7 +252,7 @@ impl Depot {
     /// While nobody changes it: what it knows of its magazines is so.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn assert_consistent(&self) {
-        let (mut bytes, mut medium_bytes) = (0, 0);
+        let mut bytes = 0;
         for (_, class, rack) in self.racks() {
             let mut store = rack.store.lock();
             let held = store.stack.count(class) * class.chunk().get();
@@ -276,17 +260,16 @@ impl Depot {
             assert_eq!(rack.has_any.load(Ordering::Relaxed), store.bytes > 0, "I19: the hint");
             assert!(store.lowest <= store.bytes, "I19: the low-water mark");
             bytes += store.bytes;
-            medium_bytes += if class.is_small() { 0 } else { store.bytes };
         }
-        assert_eq!((self.bytes.sum(), self.medium_bytes.sum()), (bytes, medium_bytes), "I19: the sums");
+        assert_eq!(self.bytes.sum(), bytes, "I19: the sum");
     }
 
     /// In a copy that no handler was told of: what another thread was busy with is lost.
     #[cfg(not(loom))]
     #[allow(unsafe_code)]
     pub(crate) fn put_in_order(&self) {
-        let (mut bytes, mut medium_bytes) = (0, 0);
-        for (_, class, rack) in self.racks() {
+        let mut bytes = 0;
+        for (_, _, rack) in self.racks() {
             // SAFETY: looked at, and released below once for the holder that is not here.
             let raw = unsafe { rack.store.raw() };
             if raw.is_left_held() {
@@ -297,10 +280,8 @@ impl Depot {
             let held = rack.store.lock().bytes;
             rack.has_any.store(held > 0, Ordering::Relaxed);
             bytes += held;
-            medium_bytes += if class.is_small() { 0 } else { held };
         }
         self.bytes.set(bytes);
-        self.medium_bytes.set(medium_bytes);
     }
 
     /// Before a fork: takes every lock.
@@ -337,13 +318,9 @@ mod tests {
 
     /// A full magazine of blocks that live for ever.
     fn full() -> Magazine {
-        full_of(class())
-    }
-
-    fn full_of(class: Class) -> Magazine {
-        let mut magazine = Magazine::of(class);
-        let words = class.chunk().get() / size_of::<u128>();
-        let blocks: &'static mut [u128] = Box::leak(std::vec![0u128; words * class.magazine()].into_boxed_slice());
+        let mut magazine = Magazine::of(class());
+        let words = class().chunk().get() / size_of::<u128>();
+        let blocks: &'static mut [u128] = Box::leak(std::vec![0u128; words * class().magazine()].into_boxed_slice());
         blocks.chunks_mut(words).for_each(|block| magazine.push(NonNull::from(&mut block[0]).cast()));
         magazine
     }
@@ -381,16 +358,6 @@ mod tests {
         let take = |lane| depot.take(class(), lane).and_then(|magazine| magazine.first());
         assert_eq!([lanes[1], lanes[0], lanes[0]].map(take), [firsts[1], firsts[0], firsts[2]]);
         assert_eq!(take(lanes[2]), None);
-    }
-
-    #[test]
-    fn of_blocks_that_are_not_small_it_holds_less() {
-        let depot = Depot::new();
-        let medium = Class::of_request(2000).expect("a request with a class");
-        let len = medium.chunk().get() * medium.magazine();
-        let stay = (0..2 * MOST_MEDIUM / len).filter(|_| depot.put(LANE, full_of(medium)).is_none()).count();
-        assert!((MOST_MEDIUM..=MOST_MEDIUM + COARSE).contains(&(stay * len + len)));
-        assert_eq!(put(&depot, 1), 1, "there is room for small ones");
     }
 
     #[test]
