@@ -55,15 +55,36 @@ fn store(mem: NonNull<u8>, index: usize, value: usize) {
     unsafe { word(mem, index).write(value) }
 }
 
-#[inline]
-fn mask(mem: NonNull<u8>) -> usize {
-    mem.addr().get() >> 12 ^ secret::mask()
+/// What the two words of cached blocks are masked with. It is the process's; each thread's cache has a copy of it, for the fast
+/// paths: in a library's code a static is reached by way of the table of addresses that the loader fills in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Masks {
+    link: usize,
+    mark: usize,
 }
 
-/// The mark of a cached block of `class`.
-#[inline(always)]
-fn mark(mem: NonNull<u8>, class: Class) -> usize {
-    mem.addr().get().wrapping_add(class.offset()) ^ secret::mark_key()
+impl Masks {
+    /// Those of the process, once its secret is drawn.
+    #[inline(always)]
+    pub(crate) fn of_process() -> Self {
+        Self { link: secret::mask(), mark: secret::mark_key() }
+    }
+
+    /// What a link in the block is masked with.
+    #[inline(always)]
+    fn link(self, mem: NonNull<u8>) -> usize {
+        mem.addr().get() >> 12 ^ self.link
+    }
+
+    /// The mark of a cached block of `class`.
+    #[inline(always)]
+    fn mark(self, mem: NonNull<u8>, class: Class) -> usize {
+        mem.addr().get().wrapping_add(class.offset()) ^ self.mark
+    }
+}
+
+fn mask(mem: NonNull<u8>) -> usize {
+    Masks::of_process().link(mem)
 }
 
 /// Whether `word` is the mark of the block, for whatever class.
@@ -113,24 +134,24 @@ pub(crate) fn clear(mem: NonNull<u8>) {
     store(mem, 1, 0);
 }
 
-/// Makes a block cached: marked, and linked to `next`.
+/// Makes a block cached: marked as one of `class`, and linked to `next`.
 #[inline(always)]
-fn link(mem: NonNull<u8>, next: *mut u8, mark: usize) {
-    store(mem, 0, secret::mixed(next.addr() ^ mask(mem)));
-    store(mem, 1, mark);
+fn link(mem: NonNull<u8>, next: *mut u8, class: Class, masks: Masks) {
+    store(mem, 0, secret::mixed(next.addr() ^ masks.link(mem)));
+    store(mem, 1, masks.mark(mem, class));
 }
 
 /// What a cached block's link says.
 #[inline(always)]
-fn unmasked(mem: NonNull<u8>) -> usize {
-    secret::unmixed(load(mem, 0)) ^ mask(mem)
+fn unmasked(mem: NonNull<u8>, masks: Masks) -> usize {
+    secret::unmixed(load(mem, 0)) ^ masks.link(mem)
 }
 
 /// The block that a cached block of `class` is linked to. An overwritten link or mark ends the process.
 #[inline(always)]
-fn next(mem: NonNull<u8>, class: Class) -> *mut u8 {
-    let next = unmasked(mem);
-    if !cfg!(heapwright_unchecked) && next & IMPOSSIBLE | load(mem, 1) ^ mark(mem, class) != 0 {
+fn next(mem: NonNull<u8>, class: Class, masks: Masks) -> *mut u8 {
+    let next = unmasked(mem, masks);
+    if !cfg!(heapwright_unchecked) && next & IMPOSSIBLE | load(mem, 1) ^ masks.mark(mem, class) != 0 {
         overwritten(mem);
     }
     mem.as_ptr().with_addr(next)
@@ -138,8 +159,8 @@ fn next(mem: NonNull<u8>, class: Class) -> *mut u8 {
 
 /// The block that a cached block of `class` is linked to, which is cleared. An overwritten link or mark ends the process.
 #[inline(always)]
-fn unlink(mem: NonNull<u8>, class: Class) -> *mut u8 {
-    let next = next(mem, class);
+fn unlink(mem: NonNull<u8>, class: Class, masks: Masks) -> *mut u8 {
+    let next = next(mem, class, masks);
     clear(mem);
     next
 }
@@ -193,7 +214,7 @@ impl Magazine {
     #[inline]
     pub(crate) fn push(&mut self, mem: NonNull<u8>) {
         check!(self.first != Some(mem), DoubleFree, mem.addr().get());
-        link(mem, self.first.map_or(ptr::null_mut(), NonNull::as_ptr), mark(mem, self.class));
+        link(mem, self.first.map_or(ptr::null_mut(), NonNull::as_ptr), self.class, Masks::of_process());
         self.first = Some(mem);
         self.set_count(self.count() + 1);
     }
@@ -204,7 +225,7 @@ impl Magazine {
         let mem = self.first?;
         // A block of it was freed again with its mark overwritten: another magazine's blocks are behind it now.
         check!(self.count() > 0, CachedMarkOverwritten, mem.addr().get());
-        self.first = NonNull::new(unlink(mem, self.class));
+        self.first = NonNull::new(unlink(mem, self.class, Masks::of_process()));
         self.set_count(self.count() - 1);
         Some(mem)
     }
@@ -249,9 +270,9 @@ impl Magazine {
     /// `most` blocks. The rest is lost.
     pub(crate) fn recovered(&mut self, most: usize) -> Self {
         let mut whole = Self::of(self.class);
-        let mut next = self.take().first;
-        while let Some(mem) = next.filter(|&mem| load(mem, 1) == mark(mem, whole.class) && whole.count() < most) {
-            let link = unmasked(mem);
+        let (mut next, masks) = (self.take().first, Masks::of_process());
+        while let Some(mem) = next.filter(|&mem| load(mem, 1) == masks.mark(mem, whole.class) && whole.count() < most) {
+            let link = unmasked(mem, masks);
             if link & IMPOSSIBLE != 0 {
                 break;
             }
@@ -308,14 +329,13 @@ impl Loaded {
     /// Adds a block of `class`, which is its own, as [`Magazine::push`] does. `false`, and nothing is done, when there is no
     /// room, or the block says that it is cached already: its free is misuse then, which is for the slow path to say.
     #[inline(always)]
-    pub(crate) fn push(&mut self, mem: NonNull<u8>, class: Class) -> bool {
-        let mark = mark(mem, class);
+    pub(crate) fn push(&mut self, mem: NonNull<u8>, class: Class, masks: Masks) -> bool {
         let count = self.count();
-        if !cfg!(heapwright_unchecked) && load(mem, 1) == mark || count >= self.capacity() {
+        if !cfg!(heapwright_unchecked) && load(mem, 1) == masks.mark(mem, class) || count >= self.capacity() {
             return false;
         }
         check!(self.first != mem.as_ptr(), DoubleFree, mem.addr().get());
-        link(mem, self.first, mark);
+        link(mem, self.first, class, masks);
         self.first = mem.as_ptr();
         self.set_count(count + 1);
         true
@@ -323,9 +343,9 @@ impl Loaded {
 
     /// Takes a block out, as [`Magazine::pop`] does.
     #[inline(always)]
-    pub(crate) fn pop(&mut self, class: Class) -> Option<NonNull<u8>> {
+    pub(crate) fn pop(&mut self, class: Class, masks: Masks) -> Option<NonNull<u8>> {
         let mem = NonNull::new(self.first)?;
-        self.first = unlink(mem, class);
+        self.first = unlink(mem, class, masks);
         crate::arch::prefetch(self.first);
         // As for a magazine. Too dear here in a release build: there the other magazine finds that its blocks are cached no more.
         if cfg!(debug_assertions) && self.count() == 0 {
@@ -338,14 +358,15 @@ impl Loaded {
     /// Takes out the first block that lies at a multiple of `alignment`, if it is among the first few. Blocks that were asked
     /// for with an alignment come back here, among others of their size.
     pub(crate) fn pop_aligned(&mut self, class: Class, alignment: usize) -> Option<NonNull<u8>> {
+        let masks = Masks::of_process();
         let mut before = None;
         let mut at = self.first;
         for _ in 0..MOST_PASSED_BY {
             let mem = NonNull::new(at)?;
-            at = next(mem, class);
+            at = next(mem, class, masks);
             if mem.addr().get().is_multiple_of(alignment) {
                 match before {
-                    Some(before) => link(before, at, mark(before, class)),
+                    Some(before) => link(before, at, class, masks),
                     None => self.first = at,
                 }
                 clear(mem);
@@ -444,6 +465,10 @@ mod tests {
         Class::of_request(24).expect("a small request")
     }
 
+    fn masks() -> Masks {
+        Masks::of_process()
+    }
+
     fn mems(blocks: &mut [Block]) -> Vec<NonNull<u8>> {
         blocks.iter_mut().map(|block| NonNull::from(block).cast()).collect()
     }
@@ -487,17 +512,17 @@ mod tests {
         let mut loaded = Loaded::EMPTY;
         loaded.set_capacity(64);
         let order = [plain[0], aligned[0], plain[1], plain[2], aligned[1]];
-        order.into_iter().for_each(|mem| assert!(loaded.push(mem, class())));
+        order.into_iter().for_each(|mem| assert!(loaded.push(mem, class(), masks())));
         assert_eq!(
             [loaded.pop_aligned(class(), 64), loaded.pop_aligned(class(), 64)],
             [Some(aligned[1]), Some(aligned[0])]
         );
         assert_eq!((loaded.pop_aligned(class(), 64), loaded.count()), (None, 3));
-        assert!(loaded.push(aligned[2], class()));
-        plain[3..3 + MOST_PASSED_BY].iter().for_each(|&mem| assert!(loaded.push(mem, class())));
+        assert!(loaded.push(aligned[2], class(), masks()));
+        plain[3..3 + MOST_PASSED_BY].iter().for_each(|&mem| assert!(loaded.push(mem, class(), masks())));
         assert_eq!(loaded.pop_aligned(class(), 64), None, "too far back");
         assert!(aligned[..2].iter().all(|&mem| load(mem, 0) == 0 && load(mem, 1) == 0));
-        let rest: Vec<_> = core::iter::from_fn(|| loaded.pop(class())).collect();
+        let rest: Vec<_> = core::iter::from_fn(|| loaded.pop(class(), masks())).collect();
         let behind = [aligned[2], plain[2], plain[1], plain[0]];
         assert!(rest.iter().eq(plain[3..3 + MOST_PASSED_BY].iter().rev().chain(&behind)));
     }
@@ -509,7 +534,7 @@ mod tests {
         let mems = mems(&mut blocks);
         let mut loaded = Loaded::EMPTY;
         loaded.set_capacity(64);
-        mems.iter().for_each(|&mem| assert!(loaded.push(mem, class())));
+        mems.iter().for_each(|&mem| assert!(loaded.push(mem, class(), masks())));
         store(mems[3], 0, 0x4141_4141_4141_4141);
         loaded.pop_aligned(class(), 1 << 20);
     }

@@ -28,7 +28,7 @@ use crate::arenas::ArenaCell;
 use crate::claim::{Claim, Condition};
 use crate::class::{self, CLASSES, Class};
 use crate::depot::Lane;
-use crate::magazine::{Loaded, Magazine};
+use crate::magazine::{Loaded, Magazine, Masks};
 use crate::os::Os;
 use crate::publish::{Node, Published};
 use crate::size::round_up;
@@ -43,6 +43,8 @@ const MOST_PATIENCE: u32 = 32;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct ThreadCache {
+    /// The process's: a cache is made when its secret is drawn.
+    masks: Masks,
     loaded: [Loaded; CLASSES],
     spare: [Magazine; CLASSES],
     /// How many chunks the next miss of a class asks an arena for.
@@ -69,6 +71,7 @@ pub(crate) struct ThreadCache {
 impl ThreadCache {
     fn new(arena: &'static ArenaCell, lane: Lane) -> Self {
         Self {
+            masks: Masks::of_process(),
             loaded: [const { Loaded::EMPTY }; CLASSES],
             spare: Class::each(Magazine::of),
             batch: [1; CLASSES],
@@ -150,7 +153,8 @@ impl ThreadCache {
     /// A cached block of `class`, if the loaded magazine has one.
     #[inline(always)]
     pub(crate) fn pop(&mut self, class: Class) -> Option<NonNull<u8>> {
-        self.loaded(class).pop(class)
+        let masks = self.masks;
+        self.loaded(class).pop(class, masks)
     }
 
     /// A cached block of `class` at a multiple of `alignment`, if the loaded magazine has one near its front.
@@ -168,7 +172,8 @@ impl ThreadCache {
     /// is cached already.
     #[inline(always)]
     pub(crate) fn push(&mut self, class: Class, mem: NonNull<u8>) -> bool {
-        self.loaded(class).push(mem, class)
+        let masks = self.masks;
+        self.loaded(class).push(mem, class, masks)
     }
 
     /// Whether blocks of `class` are cached at all.
