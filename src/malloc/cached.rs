@@ -15,10 +15,11 @@ use core::ptr::NonNull;
 
 use super::{Claimed, Contents, Malloc, fill};
 use crate::arch::prefetch;
+use crate::arena::Arena;
 use crate::arenas::ArenaCell;
 use crate::chunk::{ChunkPtr, Head, MEM_OFFSET, Owner};
 use crate::class::{self, Class};
-use crate::depot::Lane;
+use crate::depot::{Lane, Miss};
 use crate::fatal::check;
 use crate::heap::HeapPtr;
 use crate::magazine::{self, Magazine};
@@ -57,7 +58,7 @@ impl<O: Os> Malloc<O> {
     fn cached_aligned(&self, cache: &mut ThreadCache, class: Class, alignment: usize) -> Option<NonNull<u8>> {
         if cache.is_out_of(class) && !cache.load_spare(class) && cache.keeps(class) {
             self.keep_order();
-            cache.load(self.depot.take(class, cache.lane())?);
+            cache.load(self.depot.take(class, cache.lane()).ok()?);
         }
         cache.pop_aligned(class, alignment)
     }
@@ -189,10 +190,13 @@ impl<O: Os> Malloc<O> {
         if !cache.keeps(class) || self.mapped.wants(&self.source, class.chunk()) {
             return self.allocate(cache.arena(), class.chunk().usable(), Contents::Any);
         }
-        if let Some(magazine) = self.depot.take(class, cache.lane()) {
-            cache.load(magazine);
-            return cache.pop(class);
-        }
+        let miss = match self.depot.take(class, cache.lane()) {
+            Ok(magazine) => {
+                cache.load(magazine);
+                return cache.pop(class);
+            }
+            Err(miss) => miss,
+        };
         let mut more = Magazine::of(class);
         let count = cache.next_batch(class);
         let home = cache.arena();
@@ -210,8 +214,10 @@ impl<O: Os> Malloc<O> {
         let mut first = arena.allocate_batch(class.chunk(), count, &mut more);
         if first.is_none() {
             drop(arena);
-            first =
-                self.spare_growth(home, class.chunk(), |arena| arena.allocate_batch(class.chunk(), count, &mut more));
+            if miss == Miss::Nothing {
+                let take = |arena: &mut Arena| arena.allocate_batch(class.chunk(), count, &mut more);
+                first = self.spare_growth(home, class.chunk(), take);
+            }
             if first.is_none() {
                 first = self
                     .lock(home)
