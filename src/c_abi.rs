@@ -53,6 +53,15 @@ extern "C" fn malloc_slow(bytes: usize) -> *mut c_void {
 /// `count * len` bytes that are zero; `NULL` and `ENOMEM` when there are none, or the product overflows.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn calloc(count: usize, len: usize) -> *mut c_void {
+    match count.checked_mul(len).and_then(global::allocate_zeroed_fast) {
+        Some(mem) => mem.as_ptr().cast(),
+        None => calloc_slow(count, len),
+    }
+}
+
+/// The rest of [`calloc`], out of its way.
+#[inline(never)]
+extern "C" fn calloc_slow(count: usize, len: usize) -> *mut c_void {
     or_enomem(count.checked_mul(len).and_then(|bytes| allocate(bytes, ALIGNMENT, Contents::Zero)))
 }
 

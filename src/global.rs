@@ -345,6 +345,16 @@ pub(crate) fn allocate_fast(bytes: usize) -> Option<NonNull<u8>> {
     if may_pass(cache) { cache.pop(class) } else { None }
 }
 
+/// As [`allocate_fast`], and all that the user may write to is zero.
+#[inline(always)]
+pub(crate) fn allocate_zeroed_fast(bytes: usize) -> Option<NonNull<u8>> {
+    let usable = Class::of_small_request(bytes)?.chunk().usable();
+    let mem = allocate_fast(bytes)?;
+    // SAFETY: the block of this class, which is nobody else's.
+    unsafe { mem.write_bytes(0, usable) };
+    Some(mem)
+}
+
 /// `bytes` of memory for the calling thread, at a multiple of `alignment`, a power of two.
 #[inline(never)]
 pub(crate) fn allocate_plain(bytes: usize, alignment: usize, contents: Contents) -> Option<NonNull<u8>> {
@@ -549,9 +559,9 @@ impl Heapwright {
 
     /// A request that takes more than the fast path. Not inline: the fast path has no register to save.
     #[inline(never)]
-    fn allocate_slow(&self, layout: Layout) -> *mut u8 {
+    fn allocate_slow(&self, layout: Layout, contents: Contents) -> *mut u8 {
         self.build();
-        or_null(allocate(layout.size(), layout.align(), Contents::Any))
+        or_null(allocate(layout.size(), layout.align(), contents))
     }
 
     #[cold]
@@ -578,13 +588,17 @@ unsafe impl GlobalAlloc for Heapwright {
         {
             return mem.as_ptr();
         }
-        self.allocate_slow(layout)
+        self.allocate_slow(layout, Contents::Any)
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        self.build();
-        or_null(allocate(layout.size(), layout.align(), Contents::Zero))
+        if layout.align() <= ALIGNMENT
+            && let Some(mem) = allocate_zeroed_fast(layout.size())
+        {
+            return mem.as_ptr();
+        }
+        self.allocate_slow(layout, Contents::Zero)
     }
 
     #[inline]
