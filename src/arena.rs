@@ -569,3 +569,34 @@ impl Arena {
 fn ample(size: ChunkSize, alignment: usize) -> Option<ChunkSize> {
     ChunkSize::for_request(size.usable().checked_add(alignment)?.checked_add(MIN_CHUNK)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::Class;
+    use crate::heap::HeapTable;
+    use crate::os::fake::FakeOs;
+    use crate::sync::atomic::AtomicU64;
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    /// They came backwards, while rows followed each other forwards: lists took a quarter longer to build and drop.
+    #[test]
+    fn the_blocks_of_a_row_are_handed_out_in_the_order_of_their_addresses() {
+        let words: Vec<_> = (0..64).map(|_| AtomicU64::new(0)).collect();
+        let source: Source<FakeOs> = Source::new(FakeOs::new(), HeapTable::new(Box::leak(words.into_boxed_slice())));
+        let mut arena = Arena::new(Backing::Break(crate::brk::Brk::EMPTY));
+        let held = arena.allocate(&source, ChunkSize::exact(200_000)).expect("there is memory").chunk;
+        let class = Class::of_request(100).expect("a small request");
+        let mut row = || {
+            let mut more = Magazine::of(class);
+            let first = arena.allocate_batch_growing(&source, class.chunk(), 6, &mut more).expect("there is memory");
+            let rest = core::iter::from_fn(|| more.pop());
+            core::iter::once(first.mem()).chain(rest).map(|mem| mem.addr().get()).collect::<Vec<_>>()
+        };
+        let rows = [row(), row()].concat();
+        assert!(rows.len() > 8 && rows.windows(2).all(|pair| pair[1] == pair[0] + class.chunk().get()), "{rows:x?}");
+        let _ = arena.free(&source, held);
+        arena.assert_consistent(&source);
+    }
+}

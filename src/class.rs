@@ -5,14 +5,14 @@
 //! most a sixteenth; powers of two are themselves the largest request of a class:
 //!
 //! ```text
-//!   request   0 .. 24   25 .. 40   ...   1017 .. 1032   1033 .. 1088   1089 .. 1152   ...   7681 .. 8192
+//!   request   0 .. 24   25 .. 40   ...   1017 .. 1032   1033 .. 1088   1089 .. 1152   ...   7681 .. 8200
 //!   chunk       32         48                1040           1104           1168                 8208
 //!   class       0          1                  63             64             65                  111
 //! ```
 //!
 //! A block goes back to the largest class that it is long enough for, unless it is longer than that by more than 16
-//! bytes: then it is not cached. Nothing is cached that was not asked for as of its class: what its chunk has beyond 8 KiB a
-//! request of the largest class may ask for too, and a longer chunk is none of that class.
+//! bytes: then it is not cached. What is too long for the largest class when it is asked for is so when it is freed, too: that
+//! class takes all requests that its chunk is just long enough for, and no longer chunk.
 //!
 //! # Safety
 //!

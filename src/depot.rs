@@ -49,7 +49,7 @@ const UNWATCHED: usize = 1 << 20;
 const FORGOTTEN: u8 = 4;
 
 /// For so many magazines in a row that a lane's own threads have taken from it, one is to be of new blocks, once it is empty.
-/// threadtest takes 0.8 of the time with that; with 4 it took 0.75, but rptest and mstress more memory.
+/// With fewer threadtest is a little faster, and rptest takes more memory: docs/design.md has the figures.
 const ROW: u32 = 8;
 
 /// A class each. The models have two, which all that they do is about.
