@@ -574,17 +574,12 @@ fn ample(size: ChunkSize, alignment: usize) -> Option<ChunkSize> {
 mod tests {
     use super::*;
     use crate::class::Class;
-    use crate::heap::HeapTable;
-    use crate::os::fake::FakeOs;
-    use crate::sync::atomic::AtomicU64;
-    use std::boxed::Box;
     use std::vec::Vec;
 
     /// They came backwards, while rows followed each other forwards: lists took a quarter longer to build and drop.
     #[test]
     fn the_blocks_of_a_row_are_handed_out_in_the_order_of_their_addresses() {
-        let words: Vec<_> = (0..64).map(|_| AtomicU64::new(0)).collect();
-        let source: Source<FakeOs> = Source::new(FakeOs::new(), HeapTable::new(Box::leak(words.into_boxed_slice())));
+        let source = Source::fake();
         let mut arena = Arena::new(Backing::Break(crate::brk::Brk::EMPTY));
         let held = arena.allocate(&source, ChunkSize::exact(200_000)).expect("there is memory").chunk;
         let class = Class::of_request(100).expect("a small request");

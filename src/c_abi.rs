@@ -228,6 +228,8 @@ pub(crate) extern "C" fn mallopt(parameter: c_int, value: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn mallinfo2() -> libc::mallinfo2 {
     let stats = crate::stats::collect(allocator());
+    // What waits in magazines counts as in use, as in glibc; buffers do not, which it keeps nowhere.
+    let buffers = allocator().caches.recent_bytes();
     libc::mallinfo2 {
         arena: stats.system,
         // Each arena's top counts as one, as in glibc.
@@ -237,8 +239,8 @@ pub(crate) extern "C" fn mallinfo2() -> libc::mallinfo2 {
         hblkhd: stats.mapped_chunk_bytes,
         usmblks: 0,
         fsmblks: 0,
-        uordblks: stats.in_use,
-        fordblks: stats.free + stats.top,
+        uordblks: stats.in_use.saturating_sub(buffers),
+        fordblks: stats.free + stats.top + buffers,
         keepcost: stats.main_top,
     }
 }

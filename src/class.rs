@@ -42,7 +42,7 @@ const LARGE_MAGAZINE_BYTES: usize = 16 << 10;
 const _: () = assert!(MAX_SMALL_REQUEST == 1032 && MAX_REQUEST == 1 << (FIRST_LOG + 3));
 
 /// A size class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 #[repr(transparent)]
 pub(crate) struct Class {
     /// Its number times 16: how much longer the chunks of a small class are than the smallest, and where a class stands in a
@@ -99,6 +99,9 @@ impl Class {
         let most_beyond = if index < CLASSES - 1 { ALIGNMENT } else { 0 };
         if index >= SMALL && index < CLASSES && beyond <= most_beyond { Some(Self::nth(index)) } else { None }
     }
+
+    /// The chunks of the last class; what is longer has none.
+    pub(crate) const LONGEST_CHUNK: ChunkSize = Self::nth(CLASSES - 1).chunk();
 
     /// Every class.
     pub(crate) fn all() -> impl Iterator<Item = Self> {

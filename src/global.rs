@@ -327,8 +327,10 @@ fn look_at_clock() {
     let now = MALLOC.look_at_clock();
     background::make_if_wanted();
     if let Some(cache) = Slot::live() {
-        // SAFETY: this thread's cache; the reference ends with the call.
-        unsafe { cache.cache() }.note_time(now);
+        // SAFETY: this thread's cache; the reference ends with the block.
+        let cache = unsafe { cache.cache() };
+        cache.note_time(now);
+        MALLOC.age_recent(cache, now);
     }
 }
 

@@ -42,7 +42,7 @@
 //! 2  chunk (boundary tags)
 //! 3  bins  brk  heap  mapped  source  huge  magazine (blocks in caches)
 //! 4  arena (split, coalesce)        arena::top, arena::runs, arena::check
-//! 5  publish  claim  arenas (choose, fork)  depot (magazines of all threads)
+//! 5  publish  claim  arenas (choose, fork)  depot (magazines of all threads)  recent (buffers of one)
 //! 6  tcache (magazines of one)      malloc, malloc::cached (the allocator over any memory source), malloc::order (copies)
 //! 7  settings  environment  stats  walk  report  builder     guarded (feature `hardened`)
 //! 8  global (the one static, threads, GlobalAlloc)     background (the optional thread)
@@ -121,6 +121,8 @@ mod options;
 mod os;
 #[cfg(not(loom))]
 mod pages;
+#[cfg(not(loom))]
+mod recent;
 #[cfg(not(loom))]
 mod report;
 #[cfg_attr(loom, allow(dead_code))]

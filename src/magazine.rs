@@ -100,10 +100,34 @@ pub(crate) fn is_cached(mem: NonNull<u8>) -> bool {
     !cfg!(heapwright_unchecked) && is_mark(mem, load(mem, 1))
 }
 
-/// Gives a block the mark of a cached one of no class, as long as it waits elsewhere.
+/// The mark of a block that waits elsewhere than in a magazine: that of a cached one of no class.
+fn mark_of_no_class(mem: NonNull<u8>) -> usize {
+    mem.addr().get().wrapping_add(CLASSES * ALIGNMENT) ^ secret::mark_key()
+}
+
+/// Gives a block that mark.
 #[cfg(feature = "hardened")]
 pub(crate) fn set_mark(mem: NonNull<u8>) {
-    store(mem, 1, mem.addr().get().wrapping_add(CLASSES * ALIGNMENT) ^ secret::mark_key());
+    store(mem, 1, mark_of_no_class(mem));
+}
+
+/// Gives a block that mark in place of a link, too.
+pub(crate) fn set_marks(mem: NonNull<u8>) {
+    let mark = mark_of_no_class(mem);
+    store(mem, 0, mark);
+    store(mem, 1, mark);
+}
+
+/// Whether a block has both.
+pub(crate) fn has_marks(mem: NonNull<u8>) -> bool {
+    let mark = mark_of_no_class(mem);
+    load(mem, 0) == mark && load(mem, 1) == mark
+}
+
+/// Takes both off again; one that was overwritten ends the process.
+pub(crate) fn take_marks(mem: NonNull<u8>) {
+    check!(has_marks(mem), CachedMarkOverwritten, mem.addr().get());
+    clear(mem);
 }
 
 /// Overwrites the mark with `word`.

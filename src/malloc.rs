@@ -263,7 +263,9 @@ impl<O: Os> Malloc<O> {
         check!(address.is_multiple_of(ALIGNMENT), MisalignedPointer, address);
         let head = address.wrapping_sub(size_of::<usize>());
         check!(
-            self.source.knows(address.wrapping_sub(MEM_OFFSET)) || self.source.os.is_readable(head),
+            self.source.knows(address.wrapping_sub(MEM_OFFSET))
+                || self.mapped.knows(address)
+                || self.source.os.is_readable(head),
             NoMemory,
             address
         );

@@ -329,6 +329,7 @@ impl Model {
             self.malloc.lock(cell).expect("not abandoned").assert_consistent(&self.malloc.source);
         }
         self.malloc.assert_depot_consistent();
+        self.malloc.caches.assert_consistent();
         let (mut in_use, mut marked, mut bytes, mut cached_bytes) = (0, 0, 0, 0);
         walk::walk(self.malloc, &mut |visited| match visited {
             Visited::Chunk(Chunk { size, state: ChunkState::InUse, .. }) => {

@@ -37,7 +37,7 @@ pub(crate) mod default {
     /// Cached blocks of a size in a thread, as far as magazines are that long.
     pub(crate) const TCACHE_COUNT: usize = 128;
     /// Requests up to this are cached.
-    pub(crate) const TCACHE_MAX: usize = crate::class::MAX_REQUEST;
+    pub(crate) const TCACHE_MAX: usize = crate::recent::MAX_REQUEST;
     /// Free memory that lay unused for so many milliseconds goes back.
     pub(crate) const DIRTY_DECAY_MS: usize = 300;
     /// Free memory that stays, in percent of what is in use.
@@ -78,7 +78,8 @@ pub enum Param {
     /// Blocks; 0 to 65,535; 128. A thread caches at most so many blocks of a size, as far as two magazines hold them; 0:
     /// none. A running thread follows at its next free, or when it finds its cache empty.
     TcacheCount,
-    /// Bytes; 0 to 4 MiB; 8,192, above which it has no further effect. Requests up to this are cached; 0: none.
+    /// Bytes; 0 to 4 MiB; 131,072, above which it has no further effect. Requests up to this are cached, those above 8,192 if their
+    /// length comes back after it was freed; 0: none.
     TcacheMax,
     /// Huge pages: 0: as the system does by itself. 1: MADV_HUGEPAGE on what arenas grow by, which is 2 MiB at a time then,
     /// and on mapped blocks of 2 MiB and more. 2: mapped blocks of that length are of 2 MiB pages (MAP_HUGETLB), and of

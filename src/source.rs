@@ -194,20 +194,22 @@ impl<O: Os> Source<O> {
 }
 
 #[cfg(test)]
+impl Source<crate::os::fake::FakeOs> {
+    /// One over a fake system of its own.
+    pub(crate) fn fake() -> Self {
+        let words: std::vec::Vec<_> = (0..64).map(|_| crate::sync::atomic::AtomicU64::new(0)).collect();
+        Self::new(crate::os::fake::FakeOs::new(), HeapTable::new(std::boxed::Box::leak(words.into_boxed_slice())))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::os::fake::{Call, FakeOs, Refuse};
-    use std::boxed::Box;
-    use std::vec::Vec;
-
-    fn source() -> Source<FakeOs> {
-        let words: Vec<_> = (0..64).map(|_| crate::sync::atomic::AtomicU64::new(0)).collect();
-        Source::new(FakeOs::new(), HeapTable::new(Box::leak(words.into_boxed_slice())))
-    }
 
     #[test]
     fn the_second_heap_lies_right_below_the_first_at_the_price_of_one_call() {
-        let source = source();
+        let source = Source::fake();
         let (first, len) = source.reserve_heap(4096).expect("there is room");
         assert_eq!((first.addr().get() % <FakeOs>::HEAP_LEN, len), (0, <FakeOs>::HEAP_LEN));
         let blocker = source.os.reserve(0, 8 * <FakeOs>::HEAP_LEN).expect("there is room");
@@ -221,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_released_is_released_later() {
-        let source = source();
+        let source = Source::fake();
         let start = source.os.map(16 << 10).expect("there is room");
         source.os.refuse(Refuse::Every(Call::Release));
         // SAFETY: mapped above.

@@ -31,6 +31,7 @@ use crate::depot::Lane;
 use crate::magazine::{Loaded, Magazine, Masks};
 use crate::os::Os;
 use crate::publish::{Node, Published};
+use crate::recent::Recent;
 use crate::size::round_up;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 
@@ -63,6 +64,8 @@ pub(crate) struct ThreadCache {
     seen: u64,
     /// Which limits the capacities are of.
     limits: u32,
+    /// Blocks that are too long for a class.
+    recent: Recent,
     /// Other threads read and write the atomics in here while the owner has a reference: it is not to be taken for the
     /// only way to them.
     _shared: PhantomPinned,
@@ -82,6 +85,7 @@ impl ThreadCache {
             granted: 0,
             seen: 0,
             limits: 0,
+            recent: Recent::new(),
             _shared: PhantomPinned,
         }
     }
@@ -129,6 +133,7 @@ impl ThreadCache {
             let is_cached = largest.is_some_and(|largest| class.index() <= largest.index());
             self.loaded[class.index()].set_capacity(if is_cached { half } else { 0 });
         }
+        self.recent.set_limits(blocks, bytes);
     }
 
     /// Which limits it has.
@@ -166,6 +171,12 @@ impl ThreadCache {
     /// Whether the loaded magazine of `class` is empty.
     pub(crate) fn is_out_of(&self, class: Class) -> bool {
         self.loaded[class.index()].count() == 0
+    }
+
+    /// Blocks that are too long for a class.
+    #[inline]
+    pub(crate) fn recent(&mut self) -> &mut Recent {
+        &mut self.recent
     }
 
     /// Caches a block of `class`; `false`, and nothing is done, when the loaded magazine is full, or the block says that it
@@ -245,12 +256,15 @@ impl ThreadCache {
             spare.refill(whole);
             self.spare_bytes += spare.bytes();
         }
+        self.recent.recover();
     }
 
     /// Blocks of all magazines.
     #[cfg(any(test, fuzzing))]
     fn count(&self) -> usize {
-        Class::all().map(|class| self.loaded[class.index()].count() + self.spare[class.index()].count()).sum()
+        let magazines =
+            Class::all().map(|class| self.loaded[class.index()].count() + self.spare[class.index()].count());
+        magazines.sum::<usize>() + self.recent.count()
     }
 }
 
@@ -384,11 +398,20 @@ impl Caches {
                     let (loaded, spare) = unsafe { (&(*cache).loaded[class.index()], &(*cache).spare[class.index()]) };
                     (loaded.count() + spare.count()) * class.chunk().get()
                 })
-                .sum();
+                .sum::<usize>();
+            // SAFETY: as above.
+            let bytes = bytes + unsafe { &(*cache).recent }.bytes();
             // SAFETY: as above; the pointer was stored from a reference that lasts for ever.
             let arena = unsafe { &*(*cache).arena.load(Ordering::Relaxed) };
             visit(cell.owner.is_taken().then_some(arena), bytes);
         }
+    }
+
+    /// Bytes of all blocks that are too long for a class.
+    #[cfg(all(any(feature = "preload", feature = "override"), not(test)))]
+    pub(crate) fn recent_bytes(&self) -> usize {
+        // SAFETY: the cell lives for ever; of what its owner may be busy with only an atomic is read.
+        self.published.iter().map(|cell| unsafe { &(*cell.cache.get()).recent }.bytes()).sum()
     }
 
     /// Bytes of the mappings that caches lie in.
@@ -408,6 +431,13 @@ impl Caches {
     pub(crate) fn count(&self) -> usize {
         // SAFETY: the tests' threads are one thread.
         self.published.iter().map(|cell| unsafe { &*cell.cache.get() }.count()).sum()
+    }
+
+    /// While no thread runs: what is kept besides magazines is in order.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn assert_consistent(&self) {
+        // SAFETY: the tests' threads are one thread.
+        self.published.iter().for_each(|cell| unsafe { &*cell.cache.get() }.recent.assert_consistent());
     }
 
     /// In the child of a fork: every cache but `own` is nobody's now, in whatever state its thread had left it.

@@ -78,6 +78,12 @@ const ELSEWHERE: &[(&str, &str, &str, &str)] = &[
         "blocks that come by the batch; where a program puts one, the same check of the loaded magazine is met",
     ),
     (
+        "malloc/cached.rs",
+        "free_long",
+        "claimed.chunk.next(claimed.size).head().is_some()",
+        "the arena says the same sentence when the block leaves the cache",
+    ),
+    (
         "malloc.rs",
         "check_size",
         "!magazine::is_cached(mem)",

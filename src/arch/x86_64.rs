@@ -93,6 +93,21 @@ pub(crate) fn prefetch(address: *const u8) {
     unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast()) }
 }
 
+/// Which of eight numbers are `number`: a bit for each.
+#[inline]
+pub(crate) fn equal(numbers: &[u32; 8], number: u32) -> u8 {
+    use core::arch::x86_64::{
+        _mm_cmpeq_epi32, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi32,
+    };
+    // SAFETY: SSE2 is part of x86-64, and both halves are read within the array.
+    unsafe {
+        let number = _mm_set1_epi32(number as i32);
+        let half = |from: usize| _mm_cmpeq_epi32(_mm_loadu_si128(numbers.as_ptr().add(from).cast()), number);
+        let words = _mm_packs_epi32(half(0), half(4));
+        _mm_movemask_epi8(_mm_packs_epi16(words, words)) as u8
+    }
+}
+
 /// An address that is the calling thread's own as long as it lives: the thread control block's.
 #[inline]
 pub(crate) fn thread_pointer() -> usize {

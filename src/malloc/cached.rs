@@ -25,8 +25,14 @@ use crate::heap::HeapPtr;
 use crate::magazine::{self, Magazine};
 use crate::options::Param;
 use crate::os::Os;
-use crate::size::ALIGNMENT;
+use crate::size::{ALIGNMENT, ChunkSize};
 use crate::tcache::ThreadCache;
+
+/// A block that is longer than what is asked for by at most this part of it is not cut.
+const LOOSE: usize = 8;
+/// A block that becomes shorter moves, within the cache, if no more than this has to be copied, in bytes: that takes less than to cut off
+/// its end, and both blocks are of a class then.
+const MOST_COPIED: usize = 4 << 10;
 
 /// Requests of a thread that has a cache. The allocator lives as long as the process, and so do its threads' arenas.
 impl<O: Os> Malloc<O> {
@@ -44,11 +50,31 @@ impl<O: Os> Malloc<O> {
                 if let Some(class) = Class::of_request(len)
                     && let Some(mem) = self.cached_aligned(cache, class, alignment)
                 {
-                    self.prepare(mem, class, contents);
+                    self.prepare(mem, class.chunk().usable(), contents);
                     return Some(mem);
                 }
             }
         }
+        // As long as its class makes it, so that it is cached when it is freed.
+        let bytes = Class::of_request(bytes).map_or(bytes, |class| class.chunk().usable());
+        if let Some(size) = ChunkSize::for_request(bytes)
+            && cache.recent().is_for(size)
+            && let Some(mem) = cache.recent().take(size, alignment)
+        {
+            self.prepare(mem, Self::claimed_of_magazine(mem).usable(), contents);
+            return Some(mem);
+        }
+        self.allocate_fresh(cache, bytes, alignment, contents)
+    }
+
+    /// As [`allocate_uncached`](Self::allocate_uncached), from an arena or mapped.
+    fn allocate_fresh(
+        &'static self,
+        cache: &mut ThreadCache,
+        bytes: usize,
+        alignment: usize,
+        contents: Contents,
+    ) -> Option<NonNull<u8>> {
         let mem = self.allocate_aligned(cache.arena(), bytes, alignment, contents);
         self.leave_crowd(cache);
         mem
@@ -77,7 +103,12 @@ impl<O: Os> Malloc<O> {
         let old_class = Class::of_chunk(claimed.size).filter(|_| claimed.owner != Owner::Mapped);
         let moved = match (old_class, new_class) {
             (Some(old), Some(new)) if old == new && old.is_small() => return Some(mem),
-            (Some(old), Some(new)) if old.is_small() && new.is_small() && cache.keeps(new) => {
+            (Some(_), Some(new)) if !new.is_small() && (bytes..=bytes + bytes / LOOSE).contains(&claimed.usable()) => {
+                return Some(mem);
+            }
+            (Some(old), Some(new))
+                if cache.keeps(new) && (old.is_small() && new.is_small() || new < old && bytes <= MOST_COPIED) =>
+            {
                 self.allocate_cached(cache, new, Contents::Any)
             }
             (_, new_class) => {
@@ -86,13 +117,14 @@ impl<O: Os> Malloc<O> {
                 }
                 match new_class {
                     Some(class) => self.allocate_cached(cache, class, Contents::Any),
-                    None => self.allocate_uncached(cache, bytes, alignment, Contents::Any),
+                    // What grows once grows again: an arena may give it room to.
+                    None => self.allocate_fresh(cache, bytes, alignment, Contents::Any),
                 }
             }
         };
         self.finish_move(claimed, bytes, moved, || match old_class {
             Some(_) => self.free_cached(cache, mem),
-            None => self.free_claimed(claimed),
+            None => self.free_cached(cache, mem),
         })
     }
 
@@ -133,19 +165,28 @@ impl<O: Os> Malloc<O> {
 
     #[cold]
     fn follow_limits_of(&self, cache: &mut ThreadCache, class: Class) {
+        if self.follow_new_limits(cache) {
+            return;
+        }
         let params = &self.source.params;
-        let are_new = params.cache_limits.is_newer_than(cache.limits());
         let wanted = params.get(Param::TcacheCount) > 0
             && params.get(Param::TcacheMax) > 0
             && Class::of_request(params.get(Param::TcacheMax).min(class::MAX_REQUEST))
                 .is_some_and(|largest| class.index() <= largest.index());
-        if are_new || wanted {
+        if wanted {
             self.limit(cache);
         }
+    }
+
+    /// Follows a change of the limits, if there was one.
+    fn follow_new_limits(&self, cache: &mut ThreadCache) -> bool {
+        let are_new = self.source.params.cache_limits.is_newer_than(cache.limits());
         if are_new {
+            self.limit(cache);
             // What may be beyond the new limits.
             self.flush_all(cache);
         }
+        are_new
     }
 
     /// A block of `class`, from the cache if it has one.
@@ -160,19 +201,19 @@ impl<O: Os> Malloc<O> {
             Some(mem) => mem,
             None => self.refill(cache, class)?,
         };
-        self.prepare(mem, class, contents);
+        self.prepare(mem, class.chunk().usable(), contents);
         Some(mem)
     }
 
     /// Gives a block from the cache the contents that were asked for.
     #[inline]
-    fn prepare(&self, mem: NonNull<u8>, class: Class, contents: Contents) {
+    fn prepare(&self, mem: NonNull<u8>, usable: usize, contents: Contents) {
         match contents {
-            Contents::Zero => fill(mem, class.chunk().usable(), 0),
+            Contents::Zero => fill(mem, usable, 0),
             Contents::Any => {
                 let byte = self.source.params.get(Param::Perturb);
                 if byte != 0 {
-                    fill(mem, class.chunk().usable(), !byte as u8);
+                    fill(mem, usable, !byte as u8);
                 }
             }
         }
@@ -268,13 +309,26 @@ impl<O: Os> Malloc<O> {
     #[inline]
     pub(crate) fn free_cached(&self, cache: &mut ThreadCache, mem: NonNull<u8>) {
         if let Some(claimed) = self.claimed_in_arena(mem) {
-            let Some(class) = Class::of_chunk(claimed.size) else { return self.free_claimed(claimed) };
+            let Some(class) = Class::of_chunk(claimed.size) else { return self.free_long(cache, claimed) };
             let is_next_sound = claimed.chunk.next(claimed.size).head().is_some();
             if is_next_sound && self.source.params.get(Param::Perturb) == 0 && cache.push(class, mem) {
                 return;
             }
         }
         self.free_cached_otherwise(cache, mem);
+    }
+
+    /// Takes a block back that has no class.
+    #[inline(never)]
+    fn free_long(&self, cache: &mut ThreadCache, claimed: Claimed) {
+        self.follow_new_limits(cache);
+        if !cache.recent().wants(claimed.size) || self.source.params.get(Param::Perturb) != 0 {
+            return self.free_claimed(claimed);
+        }
+        let mem = claimed.chunk.mem();
+        check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
+        check!(claimed.chunk.next(claimed.size).head().is_some(), NextHeadOverwritten, mem.addr().get());
+        cache.recent().put(mem, claimed.size, |old| self.free_claimed(Self::claimed_of_magazine(old)));
     }
 
     /// What takes more than a push: a full magazine, a mapped block, a byte to fill with, and whatever is wrong.
@@ -393,11 +447,25 @@ impl<O: Os> Malloc<O> {
     pub(crate) fn put_all_away(&self, cache: &mut ThreadCache) {
         let lane = cache.lane();
         cache.drain(|magazine| self.put_away(lane, magazine));
+        self.flush_recent(cache);
     }
 
     /// Empties a cache into the arenas.
     pub(crate) fn flush_all(&self, cache: &mut ThreadCache) {
         cache.drain(|magazine| self.flush(magazine));
+        self.flush_recent(cache);
+    }
+
+    /// Frees the blocks that are too long for a class into their arenas.
+    fn flush_recent(&self, cache: &mut ThreadCache) {
+        cache.recent().drain(|mem| self.free_claimed(Self::claimed_of_magazine(mem)));
+    }
+
+    /// While a purge is due, and the clock shows `now`: blocks without a class that a thread has no use for go to their arenas.
+    pub(crate) fn age_recent(&self, cache: &mut ThreadCache, now: u64) {
+        if cache.recent().is_idle(now) {
+            self.flush_recent(cache);
+        }
     }
 
     /// Empties the depot, and the caches that nobody owns, into the arenas.

@@ -316,6 +316,23 @@ static void twice_overwritten(long len, long words) {
     memset(p, 0x41, words * 8);
     free(p);
 }
+// Freed and then asked for again, a length has come back, and the next buffer of it that is freed is kept by the thread.
+static void come_back(size_t len) { freed(len); take(len); }
+static void resized_twice(long len) {
+    byte *p = take(used = len);
+    let_go(p);
+    p = hold(realloc(opaque(p), len + 1), len + 1);
+    give(p);
+    free(opaque(p));
+}
+static void kept_twice(long len) { byte *p = take(used = len); come_back(len); give(p); free(opaque(p)); }
+static void kept_overwritten(long len, long index) {
+    byte *p = take(used = len);
+    come_back(len);
+    give(p);
+    *word(p, index) = 0x4141414141414141;
+}
+
 static void twice_zeroed(long len, long words) {
     byte *p = freed(used = len);
     memset(p, 0, words * 8);
@@ -491,6 +508,7 @@ static void overflow(byte *from, byte with, long len) {
 
 static void into_used(long len, long bytes) { row(len); overflow(a, 0x41, bytes); give(behind(a)); }
 static void into_used_own_freed(long len, long bytes) { row(len); overflow(a, 0x41, bytes); give(a); }
+static void kept_overflow(long len, long bytes) { row(len); come_back(len); overflow(a, 0x41, bytes); give(a); }
 static void into_used_by_zero(long len, long bytes) { row(len); overflow(a, 0, bytes); give(behind(a)); give(a); }
 static void into_used_none_freed(long len, long bytes) { row(len); overflow(a, 0x41, bytes); }
 static void into_used_realloc(long len, long bytes) {
