@@ -13,6 +13,9 @@
 //!
 //! All signals are blocked in it, its name is `heapwright`, and it allocates nothing.
 //!
+//! A process whose main thread ends by `pthread_exit` ends with the last of its threads, and that shall not be this one. So from
+//! then on it looks every now and then whether it is, and if so it ends as well; the C library calls `exit` then.
+//!
 //! # Safety
 //!
 //! Calls of the C library with the arguments that POSIX gives; the thread uses nothing that could be gone before it.
@@ -25,15 +28,21 @@ use core::ptr;
 use crate::arch;
 use crate::global;
 use crate::options::Param;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::os::linux::file::read;
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Whether there is a background thread.
 static STATE: AtomicU32 = AtomicU32::new(NONE);
 const NONE: u32 = 0;
 const MADE: u32 = 1;
 
-/// Bytes of its stack: it calls little, and nothing deeply.
-const STACK_LEN: usize = 64 << 10;
+/// Whether the main thread is about to end, or has ended.
+static HAS_MAIN_ENDED: AtomicBool = AtomicBool::new(false);
+/// How often the thread looks whether it is the last one then, in milliseconds.
+const LOOK_MS: usize = 100;
+
+/// Bytes of its stack: it calls little, and nothing deeply; but what is to be done at the exit of a process may be done on it.
+const STACK_LEN: usize = 1 << 20;
 
 /// A purge is due: makes the thread if it is wanted and not there. Called while no lock is held.
 pub(crate) fn make_if_wanted() {
@@ -52,9 +61,24 @@ pub(crate) fn note_change() {
     global::malloc().ring();
 }
 
-/// In the child of a fork there is no such thread.
+/// The calling thread ends.
+pub(crate) fn note_thread_end() {
+    if global::malloc().source.params.get(Param::BackgroundThread) != 0 {
+        let of_this = |call| {
+            // SAFETY: getpid(2) and gettid(2) have no arguments.
+            unsafe { arch::syscall(call, [0; 6]) }
+        };
+        if of_this(libc::SYS_gettid) == of_this(libc::SYS_getpid) {
+            HAS_MAIN_ENDED.store(true, Ordering::Relaxed);
+            global::malloc().ring();
+        }
+    }
+}
+
+/// In the child of a fork there is no such thread, and the one that forked is the main thread.
 pub(crate) fn forget_in_child() {
     STATE.store(NONE, Ordering::Relaxed);
+    HAS_MAIN_ENDED.store(false, Ordering::Relaxed);
 }
 
 /// Makes the thread, all signals blocked; `errno` is as it was afterwards.
@@ -108,8 +132,54 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
     let malloc = global::malloc();
     while malloc.source.params.get(Param::BackgroundThread) != 0 {
         malloc.look_at_clock();
-        malloc.wait_until_due();
+        let has_main_ended = HAS_MAIN_ENDED.load(Ordering::Relaxed);
+        if has_main_ended && is_last() {
+            let mut none = MaybeUninit::uninit();
+            // SAFETY: writes the set.
+            unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+            // SAFETY: the set of the line above. What runs at the exit of the process may be interrupted.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
+            break;
+        }
+        malloc.wait_until_due(has_main_ended.then_some(LOOK_MS));
     }
     STATE.store(NONE, Ordering::Release);
     ptr::null_mut()
+}
+
+/// Whether the process has no thread but the calling one and the main thread, which has ended. `false` where /proc cannot be read.
+fn is_last() -> bool {
+    let mut buffer = [0; 1024];
+    read(b"/proc/self/stat\0", &mut buffer).and_then(threads_left).is_some_and(|left| left <= 1)
+}
+
+/// How many threads there are besides a main thread that has ended: what `/proc/self/stat` says. `None` while that runs.
+///
+/// See <https://docs.kernel.org/filesystems/proc.html#id10>: the state is the third field, the number of threads the twentieth, and the
+/// second may hold anything between its parentheses.
+fn threads_left(stat: &[u8]) -> Option<usize> {
+    let name_end = stat.iter().rposition(|&byte| byte == b')')?;
+    let mut fields = stat[name_end + 1..].split(|&byte| byte == b' ').skip(1);
+    let has_ended = fields.next()? == b"Z";
+    let threads: usize = core::str::from_utf8(fields.nth(16)?).ok()?.parse().ok()?;
+    has_ended.then(|| threads.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_counted_once_the_main_one_has_ended() {
+        let stat = |state: &str, threads: u32| {
+            std::format!(
+                "42 (a) S b) {state} 1 42 42 0 -1 4228100 81 0 0 0 0 0 0 0 20 0 {threads} 0 9 0 0 18446744073709551615\n"
+            )
+        };
+        assert_eq!(threads_left(stat("Z", 2).as_bytes()), Some(1));
+        assert_eq!(threads_left(stat("Z", 7).as_bytes()), Some(6));
+        assert_eq!(threads_left(stat("S", 2).as_bytes()), None);
+        assert_eq!(threads_left(b""), None);
+        assert_eq!(threads_left(b"42 (a"), None);
+    }
 }

@@ -276,6 +276,7 @@ unsafe extern "C" fn thread_ends(value: *mut c_void) {
         MALLOC.arenas.detach(contents.arena());
         cache.release();
     }
+    background::note_thread_end();
 }
 
 /// The calling thread is served by the main arena from now on: it is the background thread.

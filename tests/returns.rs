@@ -50,3 +50,12 @@ fn a_silent_process_keeps_its_memory_unless_it_has_a_background_thread() {
     let (_, later) = returns(&["pins", "2", "-1"], &[("HEAPWRIGHT_BACKGROUND_THREAD", "1")]);
     assert!(later < 1 << 10, "{later} KiB are left");
 }
+
+/// The background thread was the last one, and the process went on for ever, all signals blocked.
+#[test]
+fn a_process_whose_main_thread_has_ended_ends_with_the_last_of_its_other_threads() {
+    for milliseconds in ["0", "300"] {
+        let run = Run::new(compile("returns.c")).args(["leave", milliseconds]).env("HEAPWRIGHT_BACKGROUND_THREAD", "1");
+        assert_eq!(run.preloaded().run().expect_success().text(), "exit\n", "{milliseconds} ms");
+    }
+}

@@ -122,14 +122,14 @@ impl<O: Os> Malloc<O> {
         }
     }
 
-    /// For the background thread: sleeps a tick while something is due, and else until somebody rings.
-    pub(crate) fn wait_until_due(&self) {
+    /// For the background thread: sleeps a tick while something is due, and else until somebody rings, or for `most` milliseconds.
+    pub(crate) fn wait_until_due(&self, most: Option<usize>) {
         let params = &self.source.params;
         self.clock.bell.swap(ASLEEP, Ordering::SeqCst);
         let is_due = params.attention.has(Reason::PurgeDue);
         let tick_len = params.get(Param::DirtyDecayMs).min(MOST_TICKS_MS) / TICKS;
         if params.get(Param::BackgroundThread) != 0 {
-            sleep_on(&self.clock.bell, ASLEEP, is_due.then_some(tick_len.max(1)));
+            sleep_on(&self.clock.bell, ASLEEP, if is_due { Some(tick_len.max(1)) } else { most });
         }
         self.clock.bell.swap(AWAKE, Ordering::SeqCst);
     }

@@ -10,6 +10,7 @@
 
 mod break_owner;
 mod cores;
+pub(crate) mod file;
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};

@@ -2,6 +2,7 @@
 //   returns pins SECONDS        a thread fills heaps with blocks of 60 KiB, pins each with a small block, frees the rest
 //   returns vectors SECONDS     eight threads fill the heap with small blocks; sixteen of all stay
 //   returns sawtooth ROUNDS     grow to 64 MiB in small and mixed blocks, free all, again and again
+//   returns leave MILLISECONDS  the main thread frees much and ends; another goes on for so long; says so at the exit
 // After the free the program makes one small request every STEP milliseconds; 0: one at the end only; -1: none at all.
 #include <fcntl.h>
 #include <pthread.h>
@@ -113,6 +114,24 @@ static void saw(int rounds) {
     }
 }
 
+static void leaving(void) {
+    printf("exit\n");
+}
+
+static void *stay(void *milliseconds) {
+    nap((long)milliseconds);
+    return milliseconds;
+}
+
+static void leave(long milliseconds) {
+    pthread_t other;
+    atexit(leaving);
+    fill_and_free(0);
+    pthread_create(&other, 0, stay, (void *)milliseconds);
+    pthread_detach(other);
+    pthread_exit(0);
+}
+
 int main(int argc, char **argv) {
     const char *mode = argc > 1 ? argv[1] : "";
     long amount = argc > 2 ? atol(argv[2]) : 1, step = argc > 3 ? atol(argv[3]) : 0;
@@ -133,6 +152,8 @@ int main(int argc, char **argv) {
         long freed = resident_kb();
         wait_with_requests(amount * 1000, step);
         printf("freed %ld later %ld\n", freed - before, resident_kb() - before);
+    } else if (!strcmp(mode, "leave")) {
+        leave(amount);
     } else if (!strcmp(mode, "sawtooth")) {
         saw((int)amount);
         printf("cpu %.3f\n", cpu_seconds());
