@@ -123,8 +123,8 @@ impl<O: Os> Malloc<O> {
             }
         };
         self.finish_move(claimed, bytes, moved, || match old_class {
-            Some(_) => self.free_cached(cache, mem),
-            None => self.free_cached(cache, mem),
+            None if claimed.owner == Owner::Mapped => self.free_claimed(claimed),
+            _ => self.free_cached(cache, mem),
         })
     }
 
