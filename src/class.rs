@@ -124,6 +124,12 @@ impl Class {
         ChunkSize::exact((1 << log) + (step + 1) * ((1 << log) / STEPS) + ALIGNMENT)
     }
 
+    /// Whether longer requests have no class.
+    #[inline]
+    pub(crate) const fn is_last(self) -> bool {
+        self.index() == CLASSES - 1
+    }
+
     /// Whether its requests are not rounded up.
     #[inline]
     pub(crate) const fn is_small(self) -> bool {

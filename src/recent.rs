@@ -38,6 +38,8 @@ pub(crate) struct Recent {
     freed: [u32; PLACES],
     /// A bit for each of them that was asked for since.
     again: u8,
+    /// A bit for each of them of which there were too many.
+    many: u8,
     /// The place of `freed` that is forgotten next.
     forgotten_next: usize,
     lengths: [u32; PLACES],
@@ -60,6 +62,7 @@ impl Recent {
         Self {
             freed: [0; PLACES],
             again: 0,
+            many: 0,
             forgotten_next: 0,
             lengths: [0; PLACES],
             blocks: [None; PLACES],
@@ -106,7 +109,7 @@ impl Recent {
             }
             here &= here - 1;
         }
-        self.again |= equal(&self.freed, length);
+        self.again |= equal(&self.freed, length) & !self.many;
         None
     }
 
@@ -120,6 +123,7 @@ impl Recent {
         let known = equal(&self.freed, length);
         if known == 0 {
             self.again &= !(1 << self.forgotten_next);
+            self.many &= !(1 << self.forgotten_next);
             self.freed[self.forgotten_next] = length;
             self.forgotten_next = (self.forgotten_next + 1) % PLACES;
         }
@@ -127,11 +131,14 @@ impl Recent {
     }
 
     /// Keeps a block of `size`, which is [wanted](Self::wants). Where there is no room a program drops what it has built up of that
-    /// length, and perhaps the ends of its heaps with it: then everything goes to `each`, this block as well, and the length is forgotten.
+    /// length, and perhaps the ends of its heaps with it: then everything goes to `each`, this block as well, and for a while no block of
+    /// that length is kept.
     pub(crate) fn put(&mut self, mem: NonNull<u8>, size: ChunkSize, mut each: impl FnMut(NonNull<u8>)) {
         let empty = equal(&self.lengths, 0) & self.places;
         if empty == 0 || self.bytes() + size.get() > MOST_BYTES {
-            self.again &= !equal(&self.freed, size.get() as u32);
+            let these = equal(&self.freed, size.get() as u32);
+            self.again &= !these;
+            self.many |= these;
             self.drain(&mut each);
             return each(mem);
         }
@@ -158,6 +165,7 @@ impl Recent {
             return false;
         }
         self.looked_at = now;
+        self.many = 0;
         !core::mem::replace(&mut self.is_used, false)
     }
 
@@ -259,7 +267,10 @@ mod tests {
         let left = left.concat();
         assert!(freed.iter().all(|mem| left.contains(mem)) && recent.count() == 0);
         assert_eq!(recent.take(size(60_000), 16), None);
-        assert!(recent.wants(size(60_000)), "until it comes back once more");
+        assert!(!recent.wants(size(60_000)));
+        recent.is_idle(1_000);
+        assert_eq!(recent.take(size(60_000), 16), None);
+        assert!(recent.wants(size(60_000)), "later it may come and go again");
     }
 
     #[test]

@@ -228,6 +228,12 @@ impl<O: Os> Malloc<O> {
         if cache.load_spare(class) {
             return cache.pop(class);
         }
+        if class.is_last()
+            && let Some(mem) = cache.recent().take(ChunkSize::exact(class.chunk().get() + ALIGNMENT), ALIGNMENT)
+        {
+            // A block of it that was cut with 16 bytes too many has no class any more, and comes and goes all the same.
+            return Some(mem);
+        }
         if !cache.keeps(class) || self.mapped.wants(&self.source, class.chunk()) {
             return self.allocate(cache.arena(), class.chunk().usable(), Contents::Any);
         }

@@ -406,3 +406,23 @@ fn a_block_that_becomes_shorter_moves_within_the_cache_or_stays_as_it_is() {
     assert_eq!(allocate(8_000), long);
     assert_eq!(resize(long, 5_000), long, "too much to copy: it is cut");
 }
+
+/// A block of 8,000 bytes that an arena had cut with 16 bytes too many, for they were too few for a chunk, had no class when it was freed.
+/// It went to the arena and came back for the next request, for ever: 157 ns for 22.
+#[test]
+fn a_block_of_the_last_class_that_is_16_bytes_too_long_comes_and_goes_in_the_cache() {
+    let model = Model::over(FakeOs::new(), Caching::On);
+    let class = Class::of_request(8_000).expect("it has one");
+    let allocate = |bytes| model.allocate(0, bytes, Contents::Any).expect("there is memory");
+    // A hole of just that length between blocks in use.
+    let hole =
+        model.malloc.allocate(model.cache(0).arena(), class.chunk().usable() + 16, Contents::Any).expect("memory");
+    let _wall = allocate(20_000);
+    model.malloc.free(hole);
+    for round in 0..4 {
+        let mem = allocate(8_000);
+        assert_eq!(mem, hole);
+        model.malloc.free_cached(model.cache(0), mem);
+        assert_eq!(model.malloc.caches.count(), if round == 0 { 0 } else { 1 }, "round {round}");
+    }
+}
