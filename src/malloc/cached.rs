@@ -50,7 +50,7 @@ impl<O: Os> Malloc<O> {
                 if let Some(class) = Class::of_request(len)
                     && let Some(mem) = self.cached_aligned(cache, class, alignment)
                 {
-                    self.prepare(mem, class.chunk().usable(), contents);
+                    self.prepare(mem, || class.chunk().usable(), contents);
                     return Some(mem);
                 }
             }
@@ -61,7 +61,7 @@ impl<O: Os> Malloc<O> {
             && cache.recent().is_for(size)
             && let Some(mem) = cache.recent().take(size, alignment)
         {
-            self.prepare(mem, Self::claimed_of_magazine(mem).usable(), contents);
+            self.prepare(mem, || Self::claimed_of_magazine(mem).usable(), contents);
             return Some(mem);
         }
         self.allocate_fresh(cache, bytes, alignment, contents)
@@ -201,19 +201,19 @@ impl<O: Os> Malloc<O> {
             Some(mem) => mem,
             None => self.refill(cache, class)?,
         };
-        self.prepare(mem, class.chunk().usable(), contents);
+        self.prepare(mem, || class.chunk().usable(), contents);
         Some(mem)
     }
 
     /// Gives a block from the cache the contents that were asked for.
     #[inline]
-    fn prepare(&self, mem: NonNull<u8>, usable: usize, contents: Contents) {
+    fn prepare(&self, mem: NonNull<u8>, usable: impl FnOnce() -> usize, contents: Contents) {
         match contents {
-            Contents::Zero => fill(mem, usable, 0),
+            Contents::Zero => fill(mem, usable(), 0),
             Contents::Any => {
                 let byte = self.source.params.get(Param::Perturb);
                 if byte != 0 {
-                    fill(mem, usable, !byte as u8);
+                    fill(mem, usable(), !byte as u8);
                 }
             }
         }
