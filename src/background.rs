@@ -129,6 +129,10 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
     let name = c"heapwright";
     // SAFETY: prctl(2) reads the name up to its zero byte.
     let _ = unsafe { arch::syscall(libc::SYS_prctl, [libc::PR_SET_NAME as usize, name.as_ptr().addr(), 0, 0, 0, 0]) };
+    if threads_left_by_main().is_some() {
+        // Before anybody wanted to know.
+        HAS_MAIN_ENDED.store(true, Ordering::Relaxed);
+    }
     let malloc = global::malloc();
     while malloc.source.params.get(Param::BackgroundThread) != 0 {
         malloc.look_at_clock();
@@ -149,8 +153,12 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
 
 /// Whether the process has no thread but the calling one and the main thread, which has ended. `false` where /proc cannot be read.
 fn is_last() -> bool {
+    threads_left_by_main().is_some_and(|left| left <= 1)
+}
+
+fn threads_left_by_main() -> Option<usize> {
     let mut buffer = [0; 1024];
-    read(b"/proc/self/stat\0", &mut buffer).and_then(threads_left).is_some_and(|left| left <= 1)
+    read(b"/proc/self/stat\0", &mut buffer).and_then(threads_left)
 }
 
 /// How many threads there are besides a main thread that has ended: what `/proc/self/stat` says. `None` while that runs.

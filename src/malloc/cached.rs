@@ -54,9 +54,11 @@ impl<O: Os> Malloc<O> {
                     return Some(mem);
                 }
             }
+            // As long as its class makes it, so that it is cached when it is freed.
+            if let Some(class) = Class::of_request(bytes).filter(|&class| cache.keeps(class)) {
+                return self.allocate_fresh(cache, class.chunk().usable(), alignment, contents);
+            }
         }
-        // As long as its class makes it, so that it is cached when it is freed.
-        let bytes = Class::of_request(bytes).map_or(bytes, |class| class.chunk().usable());
         if let Some(size) = ChunkSize::for_request(bytes)
             && cache.recent().is_for(size)
             && let Some(mem) = cache.recent().take(size, alignment)

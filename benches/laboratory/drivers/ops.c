@@ -154,6 +154,21 @@ static void free_buffer(size_t count) {
         measured_free(malloc(BUFFER));
 }
 
+/* Of more lengths than an allocator remembers: none is the one that was freed just before. */
+static size_t long_one(size_t i) {
+    return BUFFER + i % 64 * 256;
+}
+
+static void malloc_long(size_t count) {
+    for (size_t i = 0; i < count; i++)
+        free(measured_malloc(long_one(i)));
+}
+
+static void free_long(size_t count) {
+    for (size_t i = 0; i < count; i++)
+        measured_free(malloc(long_one(i)));
+}
+
 static const struct {
     const char *name, *what;
     void (*perform)(size_t count);
@@ -172,6 +187,8 @@ static const struct {
     {"realloc_grow", "16 bytes more each time, nothing behind the block", realloc_grow},
     {"malloc_buffer", "64 KiB, just after a block of that size was freed", malloc_buffer},
     {"free_buffer", "a 64 KiB block that was just allocated", free_buffer},
+    {"malloc_long", "64 to 80 KiB, 64 lengths in turn, each freed before the next", malloc_long},
+    {"free_long", "the same, freed", free_long},
 };
 
 enum { OPERATIONS = sizeof operations / sizeof operations[0] };
