@@ -39,21 +39,18 @@ use crate::builder::Heapwright;
 use crate::class::Class;
 use crate::environment;
 use crate::fatal::{Misuse, fatal};
-use crate::heap::{HeapTable, TableWords};
 use crate::magazine;
 use crate::malloc::{Contents, Malloc};
 use crate::options::{Param, Params};
-use crate::os::HEAP_SLOTS;
 use crate::os::Os;
 use crate::os::linux::Linux;
 use crate::settings;
 use crate::size::{ALIGNMENT, ChunkSize};
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::tcache::{CachePtr, ThreadCache};
 use crate::walk::{self, Visited};
 
-static TABLE: TableWords = [const { AtomicU64::new(0) }; HEAP_SLOTS / 64];
-static MALLOC: Malloc<Linux> = Malloc::new(Linux::new(), HeapTable::new(&TABLE));
+static MALLOC: Malloc<Linux> = Malloc::new(Linux::new());
 
 /// The allocator of the process.
 #[inline]

@@ -24,30 +24,24 @@ use core::ptr::NonNull;
 
 use crate::chunk::{ChunkPtr, FENCE_LEN};
 use crate::fatal::check;
-use crate::os::{HEAP_SLOTS, Os};
+use crate::os::Os;
 use crate::secret::seal;
 use crate::size::{ALIGNMENT, MIN_CHUNK, round_down, round_up};
 use crate::source::Source;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// The memory of a full table.
-pub(crate) type TableWords = [AtomicU64; HEAP_SLOTS / 64];
-
-/// Which heaps are ours.
+/// Which heaps are ours: a bit for each place.
 #[derive(Debug)]
-pub(crate) struct HeapTable {
-    words: &'static [AtomicU64],
-}
+pub(crate) struct HeapTable<O: Os>(O::HeapBits);
 
-impl HeapTable {
-    /// A table for as many heaps as `words` has bits, all zero.
-    pub(crate) const fn new(words: &'static [AtomicU64]) -> Self {
-        Self { words }
-    }
+impl<O: Os> HeapTable<O> {
+    /// Without any heap.
+    pub(crate) const EMPTY: Self = Self(O::NO_HEAPS);
 
-    fn bit<O: Os>(&self, os: &O, address: usize) -> Option<(&AtomicU64, u64)> {
-        let slot = address.checked_sub(os.lowest_heap())? / O::HEAP_LEN;
-        Some((self.words.get(slot / 64)?, 1 << (slot % 64)))
+    #[inline]
+    fn bit(&self, os: &O, address: usize) -> Option<(&AtomicU64, u64)> {
+        let place = address.checked_sub(os.lowest_heap())? / O::HEAP_LEN;
+        Some((self.0.as_ref().get(place / 64)?, 1 << (place % 64)))
     }
 
     /// Whether a heap of ours contains or could contain `address`.
@@ -55,17 +49,17 @@ impl HeapTable {
     /// Relaxed: whoever holds a block of a heap has got it from the thread that inserted the heap, or from one that
     /// got it from there.
     #[inline]
-    pub(crate) fn contains<O: Os>(&self, os: &O, address: usize) -> bool {
+    pub(crate) fn contains(&self, os: &O, address: usize) -> bool {
         self.bit(os, address).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 
     /// `false` when the address is beyond the table, and the heap cannot be used.
-    fn insert<O: Os>(&self, os: &O, address: usize) -> bool {
+    fn insert(&self, os: &O, address: usize) -> bool {
         let slot = self.bit(os, address);
         slot.inspect(|(word, bit)| _ = word.fetch_or(*bit, Ordering::Relaxed)).is_some()
     }
 
-    fn remove<O: Os>(&self, os: &O, address: usize) {
+    fn remove(&self, os: &O, address: usize) {
         if let Some((word, bit)) = self.bit(os, address) {
             word.fetch_and(!bit, Ordering::Relaxed);
         }

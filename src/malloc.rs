@@ -34,7 +34,7 @@ use crate::depot::Depot;
 use crate::fatal::{Misuse, check, fatal};
 #[cfg(feature = "hardened")]
 use crate::guarded::quarantine::Quarantine;
-use crate::heap::{HeapPtr, HeapTable};
+use crate::heap::HeapPtr;
 use crate::magazine;
 use crate::mapped::{self, Mapped, MappedStats};
 use crate::options::Param;
@@ -58,7 +58,7 @@ const MOST_ASKED: usize = 32;
 
 /// An allocator over the memory source `O`.
 #[derive(Debug)]
-pub(crate) struct Malloc<O> {
+pub(crate) struct Malloc<O: Os> {
     pub(crate) source: Source<O>,
     pub(crate) arenas: Arenas,
     pub(crate) caches: Caches,
@@ -95,9 +95,9 @@ pub(crate) enum Contents {
 }
 
 impl<O: Os> Malloc<O> {
-    pub(crate) const fn new(os: O, heaps: HeapTable) -> Self {
+    pub(crate) const fn new(os: O) -> Self {
         Self {
-            source: Source::new(os, heaps),
+            source: Source::new(os),
             arenas: Arenas::new(),
             caches: Caches::new(),
             depot: Depot::new(),

@@ -16,12 +16,10 @@ use std::vec::Vec;
 use crate::arena::ChunkState;
 use crate::budget::Budget;
 use crate::class::Class;
-use crate::heap::HeapTable;
 use crate::malloc::{Contents, Malloc};
 use crate::options::{Param, default};
 use crate::os::Os;
 use crate::os::fake::{FakeOs, Refuse};
-use crate::sync::atomic::AtomicU64;
 use crate::tcache::{CachePtr, ThreadCache};
 use crate::walk::{self, Chunk, Visited};
 
@@ -127,7 +125,7 @@ pub(crate) enum Caching {
 pub(crate) struct Model {
     malloc: &'static Malloc<FakeOs>,
     /// What `malloc` and its table of heaps lie in.
-    leaked: (NonNull<Malloc<FakeOs>>, NonNull<[AtomicU64]>),
+    leaked: NonNull<Malloc<FakeOs>>,
     caching: Caching,
     threads: Vec<CachePtr>,
     blocks: Vec<Block>,
@@ -144,12 +142,8 @@ impl Model {
     #[allow(unsafe_code)]
     pub(crate) fn over(os: FakeOs, caching: Caching) -> Self {
         // Arenas point to themselves and live as long as the allocator: it is leaked until the model is dropped.
-        let words: Vec<AtomicU64> = (0..128).map(|_| AtomicU64::new(0)).collect();
-        let words = NonNull::from(Box::leak(words.into_boxed_slice()));
-        // SAFETY: both live until the model is dropped, and nobody has a reference to them beyond that.
-        let table = HeapTable::new(unsafe { words.as_ref() });
-        let leaked = NonNull::from(Box::leak(Box::new(Malloc::new(os, table))));
-        // SAFETY: as above.
+        let leaked = NonNull::from(Box::leak(Box::new(Malloc::new(os))));
+        // SAFETY: it lives until the model is dropped, and nobody has a reference to it beyond that.
         let malloc: &'static Malloc<FakeOs> = unsafe { leaked.as_ref() };
         malloc.arenas.settle();
         let blocks = match caching {
@@ -158,15 +152,8 @@ impl Model {
             Caching::Off => 0,
         };
         malloc.source.params.set(Param::TcacheCount, blocks);
-        let mut model = Self {
-            malloc,
-            leaked: (leaked, words),
-            caching,
-            threads: Vec::new(),
-            blocks: Vec::new(),
-            seed: 0,
-            has_foreign: false,
-        };
+        let mut model =
+            Self { malloc, leaked, caching, threads: Vec::new(), blocks: Vec::new(), seed: 0, has_foreign: false };
         model.attach();
         model
     }
@@ -384,11 +371,7 @@ impl Drop for Model {
     /// With the allocator goes the window of its fake system, in which its arenas, caches and blocks lie.
     #[allow(unsafe_code)]
     fn drop(&mut self) {
-        let (malloc, words) = self.leaked;
-        // SAFETY: both were leaked by `over`, and nothing that refers to them is used any more.
-        unsafe {
-            drop(Box::from_raw(malloc.as_ptr()));
-            drop(Box::from_raw(words.as_ptr()));
-        }
+        // SAFETY: it was leaked by `over`, and nothing that refers to it is used any more.
+        drop(unsafe { Box::from_raw(self.leaked.as_ptr()) });
     }
 }

@@ -288,7 +288,9 @@ pub(crate) struct Params {
     pub(crate) attention: Attention,
     /// Moves with each change of the limits that thread caches keep a copy of.
     pub(crate) cache_limits: Generation,
-    values: [AtomicUsize; COUNT],
+    /// What each value differs from its default in: all zero at first, so that the allocator's static takes no place in the file,
+    /// and no copies of its pages.
+    changes: [AtomicUsize; COUNT],
     set_by: [AtomicU8; COUNT],
     /// Whether one of the four thresholds was set by hand, which ends the moving rule.
     is_fixed: AtomicBool,
@@ -298,16 +300,10 @@ pub(crate) struct Params {
 
 impl Params {
     pub(crate) const fn new() -> Self {
-        let mut values = [const { AtomicUsize::new(0) }; COUNT];
-        let mut index = 0;
-        while index < COUNT {
-            values[index] = AtomicUsize::new(ROWS[index].default);
-            index += 1;
-        }
         Self {
             attention: Attention::new(),
             cache_limits: Generation::new(),
-            values,
+            changes: [const { AtomicUsize::new(0) }; COUNT],
             set_by: [const { AtomicU8::new(SetBy::Default as u8) }; COUNT],
             is_fixed: AtomicBool::new(false),
             is_pad_fixed: AtomicBool::new(false),
@@ -319,7 +315,12 @@ impl Params {
     /// The value of `param`; see the table for what 0 means.
     #[inline]
     pub(crate) fn get(&self, param: Param) -> usize {
-        self.values[param as usize].load(Ordering::Relaxed)
+        self.changes[param as usize].load(Ordering::Relaxed) ^ ROWS[param as usize].default
+    }
+
+    fn store(&self, param: Param, value: usize, by: SetBy) {
+        self.changes[param as usize].store(value ^ ROWS[param as usize].default, Ordering::Relaxed);
+        self.set_by[param as usize].store(by as u8, Ordering::Relaxed);
     }
 
     /// What set `param` last.
@@ -337,8 +338,7 @@ impl Params {
         if by < self.set_by(param) {
             return;
         }
-        self.values[param as usize].store(value, Ordering::Relaxed);
-        self.set_by[param as usize].store(by as u8, Ordering::Relaxed);
+        self.store(param, value, by);
         match param {
             Param::MmapThreshold | Param::TrimThreshold | Param::MmapMax => {
                 self.is_fixed.store(true, Ordering::Relaxed)
@@ -361,8 +361,7 @@ impl Params {
         }
         if size > self.get(Param::MmapThreshold) {
             for (param, value) in [(Param::MmapThreshold, size), (Param::TrimThreshold, 2 * size)] {
-                self.values[param as usize].store(value, Ordering::Relaxed);
-                self.set_by[param as usize].store(SetBy::Moved as u8, Ordering::Relaxed);
+                self.store(param, value, SetBy::Moved);
             }
         }
     }

@@ -23,12 +23,11 @@ pub(crate) mod fake;
 #[cfg(not(loom))]
 pub(crate) mod linux;
 
+use core::fmt::Debug;
 use core::ptr::NonNull;
 
 use crate::lineage::Lineage;
-
-/// Heaps that there can be: 2^21 of 64 MiB are the whole of a 47-bit address space.
-pub(crate) const HEAP_SLOTS: usize = 1 << 21;
+use crate::sync::atomic::AtomicU64;
 
 /// The system as the allocator sees it. Every length and address is in bytes and a multiple of the page unless a
 /// method says otherwise; every failure is an answer (`None`, `false`), after which nothing has changed.
@@ -42,10 +41,16 @@ pub(crate) unsafe trait Os: Sync {
     /// Length and alignment of a thread arena's heap: a power of two.
     const HEAP_LEN: usize;
 
+    /// A bit for each place that a heap can have.
+    type HeapBits: AsRef<[AtomicU64]> + Debug + Sync;
+
+    /// As they are before there is any heap: all zero.
+    const NO_HEAPS: Self::HeapBits;
+
     /// The length of a page.
     fn page_len(&self) -> usize;
 
-    /// The lowest address that a heap can have; heaps lie within [`HEAP_SLOTS`] times `HEAP_LEN` above it.
+    /// The lowest address that a heap can have, the first place.
     fn lowest_heap(&self) -> usize;
 
     /// Random bits for the heap's secret; of lower quality where the system refuses.

@@ -33,11 +33,9 @@ use std::{eprintln, format};
 
 use crate::attention::Reason;
 use crate::class::Class;
-use crate::heap::HeapTable;
 use crate::malloc::{Contents, Malloc};
 use crate::options::{Param, TABLE};
 use crate::os::fake::FakeOs;
-use crate::sync::atomic::AtomicU64;
 use crate::tcache::{CachePtr, ThreadCache};
 use traces::Event;
 
@@ -90,9 +88,7 @@ struct Replay {
 impl Replay {
     fn new(variant: &Variant) -> Self {
         // An allocator lives as long as its process: this one is leaked, and its memory given back in the end.
-        let words: Vec<AtomicU64> = (0..128).map(|_| AtomicU64::new(0)).collect();
-        let table = HeapTable::new(Box::leak(words.into_boxed_slice()));
-        let malloc: &'static Malloc<Os> = Box::leak(Box::new(Malloc::new(Os::with_heaps(), table)));
+        let malloc: &'static Malloc<Os> = Box::leak(Box::new(Malloc::new(Os::with_heaps())));
         variant.settings.iter().for_each(|&(param, value)| malloc.source.params.set(param, value));
         malloc.arenas.settle();
         Self { malloc, threads: Vec::new(), blocks: Vec::new(), live: 0, looks: Vec::new() }

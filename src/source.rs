@@ -21,10 +21,10 @@ use crate::sync::owns_fork;
 
 /// The memory source of one allocator.
 #[derive(Debug)]
-pub(crate) struct Source<O> {
+pub(crate) struct Source<O: Os> {
     pub(crate) os: O,
     pub(crate) params: Params,
-    pub(crate) heaps: HeapTable,
+    pub(crate) heaps: HeapTable<O>,
     /// Where the break's memory lies.
     pub(crate) break_span: BreakSpan,
     /// Where the next heap would fit if nothing else were there: just below the one before.
@@ -46,11 +46,11 @@ const fn shortest_heap(full: usize) -> usize {
 }
 
 impl<O: Os> Source<O> {
-    pub(crate) const fn new(os: O, heaps: HeapTable) -> Self {
+    pub(crate) const fn new(os: O) -> Self {
         Self {
             os,
             params: Params::new(),
-            heaps,
+            heaps: HeapTable::EMPTY,
             break_span: BreakSpan::new(),
             next_heap: AtomicUsize::new(0),
             unreleased: AtomicPtr::new(ptr::null_mut()),
@@ -197,8 +197,7 @@ impl<O: Os> Source<O> {
 impl Source<crate::os::fake::FakeOs> {
     /// One over a fake system of its own.
     pub(crate) fn fake() -> Self {
-        let words: std::vec::Vec<_> = (0..64).map(|_| crate::sync::atomic::AtomicU64::new(0)).collect();
-        Self::new(crate::os::fake::FakeOs::new(), HeapTable::new(std::boxed::Box::leak(words.into_boxed_slice())))
+        Self::new(crate::os::fake::FakeOs::new())
     }
 }
 

@@ -57,7 +57,7 @@ impl Arena {
     pub(super) fn grow_top<O: Os>(&mut self, source: &Source<O>, size: ChunkSize) -> bool {
         let (Some(need), pad) = self.growth(source, size) else { return false };
         let Some(top) = self.top.place() else { return false };
-        match top.owner {
+        match top.origin.owner() {
             Owner::Main => self.grow_break(source, need, pad) && self.top.is_at(top.chunk),
             _ => self.grow_heap::<O>(source, HeapPtr::of::<O>(top.chunk), top.chunk, need, pad).is_some_and(|heap| {
                 self.top.set_end(heap.end().address());
@@ -111,7 +111,7 @@ impl Arena {
                 if let Backing::Break(brk) = &mut self.backing {
                     brk.close_run(before, start);
                 }
-                self.top.set(start, ChunkSize::exact(len), Owner::Main, clean);
+                self.top.set(start, ChunkSize::exact(len), Owner::Main.general(), clean);
             }
         }
         true
@@ -178,7 +178,7 @@ impl Arena {
         self.counts.heaps += 1;
         self.count_growth(heap.committed());
         let first = heap.first_chunk();
-        self.top.set(first, ChunkSize::exact(heap.end().address() - first.address()), Owner::Heap, 0);
+        self.top.set(first, ChunkSize::exact(heap.end().address() - first.address()), Owner::Heap.general(), 0);
     }
 
     /// Takes a heap out of the arena; it is the caller's to release.
@@ -204,7 +204,7 @@ impl Arena {
     fn retire_top<O: Os>(&mut self) {
         let dirty = self.top.dirty();
         let Some(top) = self.top.take() else { return };
-        self.end_run::<O>(top.chunk, top.chunk.next(top.size), top.owner, dirty);
+        self.end_run::<O>(top.chunk, top.chunk.next(top.size), top.origin.owner(), dirty);
     }
 
     /// Ends a run whose free memory, of which `dirty` has been touched, reaches from `chunk` to `end`: a free chunk if it is
@@ -239,7 +239,7 @@ impl Arena {
             Owner::Main => self.set_break_fence(None),
             _ => HeapPtr::of::<O>(fence).set_fence(None),
         }
-        self.top.set(start, ChunkSize::exact(end - start.address()), owner, clean);
+        self.top.set(start, ChunkSize::exact(end - start.address()), owner.general(), clean);
     }
 
     /// Takes the free chunk before `chunk` out of its bin, as the footer there says.
@@ -323,7 +323,7 @@ impl Arena {
     fn trim_top<O: Os>(&mut self, source: &Source<O>, pad: usize) -> Release {
         let Some(top) = self.top.place() else { return Release::NOTHING };
         let keep = pad.saturating_add(MIN_CHUNK);
-        match (top.owner, &mut self.backing) {
+        match (top.origin.owner(), &mut self.backing) {
             (Owner::Main, Backing::Break(brk)) => {
                 let len = round_down(top.size.get().saturating_sub(keep), source.os.page_len());
                 if len > 0 && brk.shrink(source, len) {

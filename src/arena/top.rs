@@ -11,7 +11,7 @@
 //! ```
 
 use super::Block;
-use crate::chunk::{ChunkPtr, FreeChunk, MEM_OFFSET, Owner};
+use crate::chunk::{ChunkPtr, FreeChunk, MEM_OFFSET, Origin, Owner};
 use crate::fatal::check;
 use crate::os::Os;
 use crate::pages::Pages;
@@ -26,7 +26,7 @@ pub(super) struct Top(Option<Place>);
 pub(super) struct Place {
     pub(super) chunk: ChunkPtr,
     pub(super) size: ChunkSize,
-    pub(super) owner: Owner,
+    pub(super) origin: Origin,
     /// From this address on the memory is zero.
     clean: usize,
 }
@@ -44,7 +44,7 @@ impl Top {
     }
 
     pub(super) fn owner(&self) -> Option<Owner> {
-        self.0.map(|place| place.owner)
+        self.0.map(|place| place.origin.owner())
     }
 
     /// Ends being the top, after a last look at the head.
@@ -58,10 +58,10 @@ impl Top {
         self.0.is_some_and(|place| place.chunk == chunk)
     }
 
-    pub(super) fn set(&mut self, chunk: ChunkPtr, size: ChunkSize, owner: Owner, clean: usize) {
-        chunk.set_free_head(size, owner.general());
+    pub(super) fn set(&mut self, chunk: ChunkPtr, size: ChunkSize, origin: Origin, clean: usize) {
+        chunk.set_free_head(size, origin);
         let clean = clean.max(chunk.address() + MEM_OFFSET);
-        self.0 = Some(Place { chunk, size, owner, clean });
+        self.0 = Some(Place { chunk, size, origin, clean });
     }
 
     /// Whether the head in memory is the one that was written.
@@ -80,7 +80,7 @@ impl Top {
     pub(super) fn carve(&mut self, size: ChunkSize) -> Option<Block> {
         let place = self.0?;
         let chunk = self.shorten_front(size)?;
-        chunk.set_head(size, place.owner.general(), true);
+        chunk.set_head(size, place.origin, true);
         let dirty = place.clean.saturating_sub(chunk.mem().addr().get()).min(size.usable());
         Some(Block { chunk, dirty })
     }
@@ -89,7 +89,7 @@ impl Top {
     pub(super) fn cut(&mut self, size: ChunkSize) -> Option<FreeChunk> {
         let place = self.0?;
         let chunk = self.shorten_front(size)?;
-        let free = FreeChunk::new(chunk, size, place.owner.general());
+        let free = FreeChunk::new(chunk, size, place.origin);
         Some(free.with_dirty(Pages::touched_between(chunk.address(), place.clean)))
     }
 
@@ -102,7 +102,7 @@ impl Top {
         }
         self.check();
         let rest = ChunkSize::exact(place.size.get() - size.get());
-        self.set(place.chunk.next(size), rest, place.owner, place.clean);
+        self.set(place.chunk.next(size), rest, place.origin, place.clean);
         Some(place.chunk)
     }
 
@@ -118,7 +118,7 @@ impl Top {
         self.check();
         if let Some(place) = self.0 {
             place.chunk.erase_head();
-            self.set(free.chunk(), free.size().joined(place.size), place.owner, place.clean);
+            self.set(free.chunk(), free.size().joined(place.size), place.origin, place.clean);
         }
     }
 
@@ -142,7 +142,7 @@ impl Top {
         self.check();
         if let Some(place) = self.0 {
             let size = ChunkSize::exact(end - place.chunk.address());
-            self.set(place.chunk, size, place.owner, place.clean.min(end));
+            self.set(place.chunk, size, place.origin, place.clean.min(end));
         }
     }
 }

@@ -170,10 +170,9 @@ mod tests {
     use super::*;
     use crate::arena::Backing;
     use crate::brk::Brk;
-    use crate::heap::HeapTable;
+
     use crate::os::fake::FakeOs;
-    use crate::sync::atomic::AtomicU64;
-    use std::boxed::Box;
+
     use std::vec::Vec;
 
     /// A flush frees blocks in rows. A row that waited kept the head of its first chunk, and wrote it back; but when the row
@@ -181,8 +180,7 @@ mod tests {
     /// free chunk. python3 ended with an overwritten head, once in some runs, when a purge met the two.
     #[test]
     fn a_row_behind_a_region_that_falls_knows_that_it_lies_behind_free_memory() {
-        let words: Vec<_> = (0..64).map(|_| AtomicU64::new(0)).collect();
-        let source: Source<FakeOs> = Source::new(FakeOs::new(), HeapTable::new(Box::leak(words.into_boxed_slice())));
+        let source = Source::fake();
         let mut arena = Arena::new(Backing::Break(Brk::EMPTY));
         let large = ChunkSize::exact(50_000);
         let held: Vec<_> = (0..8).filter_map(|_| arena.allocate(&source, large)).collect();

@@ -109,10 +109,10 @@ impl<O: Os> Malloc<O> {
 mod tests {
     use super::*;
     use crate::class::Class;
-    use crate::heap::HeapTable;
+
     use crate::malloc::Contents;
     use crate::os::fake::{Call, FakeOs};
-    use crate::sync::atomic::AtomicU64;
+
     use crate::tcache::CachePtr;
     use core::ptr::NonNull;
     use std::boxed::Box;
@@ -120,9 +120,7 @@ mod tests {
 
     /// An allocator with two threads, the first in the main arena; it and its system live for ever.
     fn process() -> (&'static Malloc<FakeOs>, [CachePtr; 2]) {
-        let words: Vec<_> = (0..64).map(|_| AtomicU64::new(0)).collect();
-        let malloc = Malloc::new(FakeOs::new(), HeapTable::new(Box::leak(words.into_boxed_slice())));
-        let malloc: &'static Malloc<FakeOs> = Box::leak(Box::new(malloc));
+        let malloc: &'static Malloc<FakeOs> = Box::leak(Box::new(Malloc::new(FakeOs::new())));
         malloc.arenas.settle();
         malloc.source.os.watch_copies();
         let threads = [(); 2].map(|()| {

@@ -331,6 +331,10 @@ impl<const HEAP: usize> Drop for FakeOs<HEAP> {
 unsafe impl<const HEAP: usize> Os for FakeOs<HEAP> {
     const HEAP_LEN: usize = HEAP;
 
+    type HeapBits = [AtomicU64; 128];
+    #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
+    const NO_HEAPS: Self::HeapBits = [const { AtomicU64::new(0) }; 128];
+
     fn page_len(&self) -> usize {
         PAGE
     }

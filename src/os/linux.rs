@@ -13,9 +13,9 @@ mod cores;
 pub(crate) mod file;
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use super::{HEAP_SLOTS, Os};
+use super::Os;
 use crate::arch::{ADDRESS_BITS, PAGE_LEN, syscall};
 use crate::lineage::Lineage;
 use break_owner::BreakOwner;
@@ -42,6 +42,9 @@ impl Linux {
     }
 }
 
+/// Places for heaps: the whole of the addresses that a process can have.
+const HEAP_PLACES: usize = (1 << ADDRESS_BITS) / Linux::HEAP_LEN;
+
 const READ_WRITE: usize = (libc::PROT_READ | libc::PROT_WRITE) as usize;
 const NONE: usize = libc::PROT_NONE as usize;
 const ANONYMOUS: usize = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize;
@@ -67,6 +70,10 @@ fn mmap(address: usize, len: usize, protection: usize, flags: usize) -> Option<N
 unsafe impl Os for Linux {
     const HEAP_LEN: usize = 64 << 20;
 
+    type HeapBits = [AtomicU64; HEAP_PLACES / 64];
+    #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
+    const NO_HEAPS: Self::HeapBits = [const { AtomicU64::new(0) }; HEAP_PLACES / 64];
+
     fn page_len(&self) -> usize {
         let known = self.page_len.load(Ordering::Relaxed);
         if known != 0 {
@@ -80,7 +87,6 @@ unsafe impl Os for Linux {
     }
 
     fn lowest_heap(&self) -> usize {
-        const { assert!(1 << (ADDRESS_BITS - 26) <= HEAP_SLOTS) };
         0
     }
 
