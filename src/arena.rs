@@ -43,7 +43,7 @@ pub use walk::ChunkState;
 pub(crate) use walk::Step;
 
 /// An arena could hand out at least so many batches: what is left of those in caches stays little in a small process.
-const BATCHES: usize = 256;
+const BATCHES: usize = 512;
 
 /// What an arena grows on.
 #[derive(Debug)]
