@@ -128,6 +128,9 @@ impl Large {
     }
 
     fn best_fit(&self, size: ChunkSize) -> Option<ChunkPtr> {
+        if self.map == 0 {
+            return None;
+        }
         let index = large_index(size);
         let from_here = self.map >> index;
         if from_here & 1 != 0
