@@ -1,7 +1,7 @@
 //! Bins: where an arena keeps its free chunks, by size.
 //!
 //! ```text
-//!   unsorted   one list: large chunks just freed, and what was left of the last split
+//!   unsorted   one list: large chunks just freed, and what was left of the last split for a small request
 //!   small      62 lists, one for each size from 32 to 1008, first in, first out
 //!   large      twice 128 trees of sizes, eight for each doubling from 1024 on: chunks with dirty pages inside,
 //!              and *settled* ones, which have nothing to give back
@@ -197,14 +197,16 @@ impl Bins {
         }
     }
 
-    /// Keeps what was left of a split: the next requests of about its time shall lie beside this one.
+    /// Keeps what was left of a split. For small requests: those that follow shall lie beside this one.
     #[inline]
     pub(crate) fn insert_remainder(&mut self, free: FreeChunk, for_small: bool) {
         self.note_inserted(&free);
         if for_small {
             self.last_remainder = Some(free.chunk());
+            self.insert_unsorted(&free);
+        } else {
+            self.insert_sorted(&free);
         }
-        self.insert_unsorted(&free);
     }
 
     #[inline]
@@ -314,13 +316,17 @@ impl Bins {
 
     /// Puts an unsorted chunk where its size belongs.
     fn sort_one(&mut self, free: FreeChunk) {
-        let (chunk, size) = (free.chunk(), free.size());
         self.check_unsorted(&free);
-        self.unsorted.remove(chunk);
+        self.unsorted.remove(free.chunk());
+        self.insert_sorted(&free);
+    }
+
+    fn insert_sorted(&mut self, free: &FreeChunk) {
+        let (chunk, size) = (free.chunk(), free.size());
         if is_small(size) {
             self.insert_small(chunk, size);
         } else {
-            self.large_for(&free).insert(chunk, size);
+            self.large_for(free).insert(chunk, size);
         }
     }
 
