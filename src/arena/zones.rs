@@ -170,9 +170,7 @@ mod tests {
     use super::*;
     use crate::arena::Backing;
     use crate::brk::Brk;
-
     use crate::os::fake::FakeOs;
-
     use std::vec::Vec;
 
     /// A flush frees blocks in rows. A row that waited kept the head of its first chunk, and wrote it back; but when the row

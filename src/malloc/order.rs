@@ -109,10 +109,8 @@ impl<O: Os> Malloc<O> {
 mod tests {
     use super::*;
     use crate::class::Class;
-
     use crate::malloc::Contents;
     use crate::os::fake::{Call, FakeOs};
-
     use crate::tcache::CachePtr;
     use core::ptr::NonNull;
     use std::boxed::Box;
