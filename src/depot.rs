@@ -39,8 +39,9 @@ use crate::tally::Tally;
 
 /// What it holds at most, in bytes.
 const MOST: usize = 8 << 20;
-/// What a single request or a tick of the clock takes out at most: freed into the arenas, that is some milliseconds.
+/// What a single request takes out at most, and a tick of the clock: freed into the arenas, that is some milliseconds.
 const MOST_AT_ONCE: usize = 1 << 20;
+const MOST_A_TICK: usize = 2 << 20;
 /// What it may hold and nobody look after it: only the purge clock drains a depot that nobody uses, in bytes.
 const UNWATCHED: usize = 1 << 20;
 
@@ -255,7 +256,7 @@ impl Depot {
 
     /// The purge clock ticks: as [`drain_unused`](Self::drain_unused), but only half of it goes.
     pub(crate) fn drain_half_unused(&self, each: impl FnMut(Magazine)) -> usize {
-        self.drain_some(MOST_AT_ONCE, |store| store.unused().div_ceil(2), each)
+        self.drain_some(MOST_A_TICK, |store| store.unused().div_ceil(2), each)
     }
 
     /// Takes magazines of each class until `how_much` bytes of it are gone, or `most` of all.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! There is no thread and no timer behind this, so a process that is silent gives nothing back until its next request. How
-//! much one request does is bounded by how long the process was away: it spends an eighth of that time at most, so that
+//! much one request does is bounded by how long the process was away: it spends a quarter of that time at most, so that
 //! a busy process purges in slices that nobody notices, and one that wakes up once a second does all there is to do.
 //!
 //! # Safety
@@ -32,7 +32,7 @@ const TOP_STEP: usize = 32;
 /// Pages that a request gives back at least, and for each millisecond that the process was away: a millisecond of work
 /// gives some 4,000 back.
 const LEAST_AT_ONCE: usize = 512;
-const AT_ONCE_PER_MS: usize = 512;
+const AT_ONCE_PER_MS: usize = 1024;
 /// The background thread looks this often at least, in milliseconds for all ticks of a window.
 const MOST_TICKS_MS: usize = 40_000;
 
