@@ -670,8 +670,7 @@ pub(crate) fn trim(pad: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// 28 KiB of the library's file were its first value: a few thresholds, a length, and a niche that was not null. Pages of it were
-    /// read in and copied at the start of each process.
+    /// 28 KiB of the library's file were its first value, for a few thresholds, a length, and a niche that was not null.
     #[test]
     fn the_allocator_takes_no_place_in_the_file() {
         unsafe extern "C" {

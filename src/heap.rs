@@ -55,8 +55,8 @@ impl<O: Os> HeapTable<O> {
 
     /// `false` when the address is beyond the table, and the heap cannot be used.
     fn insert(&self, os: &O, address: usize) -> bool {
-        let slot = self.bit(os, address);
-        slot.inspect(|(word, bit)| _ = word.fetch_or(*bit, Ordering::Relaxed)).is_some()
+        let bit = self.bit(os, address);
+        bit.inspect(|(word, bit)| _ = word.fetch_or(*bit, Ordering::Relaxed)).is_some()
     }
 
     fn remove(&self, os: &O, address: usize) {

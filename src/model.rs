@@ -124,7 +124,7 @@ pub(crate) enum Caching {
 /// An allocator over the fake system, and what a program has of it.
 pub(crate) struct Model {
     malloc: &'static Malloc<FakeOs>,
-    /// What `malloc` and its table of heaps lie in.
+    /// What `malloc` lies in.
     leaked: NonNull<Malloc<FakeOs>>,
     caching: Caching,
     threads: Vec<CachePtr>,

@@ -288,8 +288,7 @@ pub(crate) struct Params {
     pub(crate) attention: Attention,
     /// Moves with each change of the limits that thread caches keep a copy of.
     pub(crate) cache_limits: Generation,
-    /// What each value differs from its default in: all zero at first, so that the allocator's static takes no place in the file,
-    /// and no copies of its pages.
+    /// What each value differs from its default in: all zero at first, so that the allocator's static takes no place in the file.
     changes: [AtomicUsize; COUNT],
     set_by: [AtomicU8; COUNT],
     /// Whether one of the four thresholds was set by hand, which ends the moving rule.
