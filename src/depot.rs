@@ -211,6 +211,7 @@ impl Depot {
     }
 
     /// The magazine of `class` on top in `lane`, which has been asked for.
+    #[inline(always)]
     fn take_asked(&self, class: Class, lane: usize) -> Option<Magazine> {
         let unasked = &self.lanes[lane][class.index()].unasked;
         // Not written where it need not be: others read the line.
@@ -220,11 +221,13 @@ impl Depot {
         self.take_from(class, lane)
     }
 
+    #[inline(always)]
     fn take_from(&self, class: Class, lane: usize) -> Option<Magazine> {
+        if self.lanes[lane][class.index()].has_any.load(Ordering::Relaxed) { self.take_top(class, lane) } else { None }
+    }
+
+    fn take_top(&self, class: Class, lane: usize) -> Option<Magazine> {
         let rack = &self.lanes[lane][class.index()];
-        if !rack.has_any.load(Ordering::Relaxed) {
-            return None;
-        }
         let mut store = rack.store.lock();
         let magazine = store.stack.pop(class)?;
         let bytes = magazine.bytes();
