@@ -13,6 +13,7 @@ use core::ffi::{c_int, c_void};
 use core::fmt::{self, Write};
 use core::ptr::{self, NonNull};
 
+use crate::class::Class;
 use crate::global::{self, allocate, malloc as allocator};
 use crate::malloc::Contents;
 use crate::options;
@@ -78,6 +79,21 @@ pub(crate) unsafe extern "C" fn realloc(mem: *mut c_void, bytes: usize) -> *mut 
         global::free(block);
         return ptr::null_mut();
     }
+    if Class::of_small_request(bytes).is_some() { realloc_small(block, bytes) } else { realloc_slow(block, bytes) }
+}
+
+/// [`realloc`] of what is to be small. On its own: it saves registers, which the others need not.
+#[inline(never)]
+extern "C" fn realloc_small(block: NonNull<u8>, bytes: usize) -> *mut c_void {
+    match global::reallocate_fast(block, bytes) {
+        Some(mem) => mem.as_ptr().cast(),
+        None => realloc_slow(block, bytes),
+    }
+}
+
+/// The rest of [`realloc`], out of its way.
+#[inline(never)]
+extern "C" fn realloc_slow(block: NonNull<u8>, bytes: usize) -> *mut c_void {
     or_enomem(global::reallocate(block, bytes, ALIGNMENT))
 }
 

@@ -461,14 +461,32 @@ fn free_of_layout_fast(mem: NonNull<u8>, layout: Layout) -> bool {
     may_pass(cache) && cache.push(class, mem)
 }
 
-/// The fast path of a reallocation when the request is known: from one small class to another, within the cache. `None`,
-/// and nothing is done, when it takes more.
+/// The fast path of a reallocation when the request is known; see [`reallocate_small`].
 #[inline]
 fn reallocate_of_layout_fast(mem: NonNull<u8>, layout: Layout, bytes: usize) -> Option<NonNull<u8>> {
-    if layout.align() > ALIGNMENT || IS_HARDENED {
+    if layout.align() > ALIGNMENT {
         return None;
     }
     let (old, new) = (Class::of_small_request(layout.size())?, Class::of_small_request(bytes)?);
+    reallocate_small(mem, old, new, layout.size().min(bytes))
+}
+
+/// The fast path of a reallocation; see [`reallocate_small`].
+#[cfg(all(not(test), any(feature = "preload", feature = "override")))]
+#[inline(always)]
+pub(crate) fn reallocate_fast(mem: NonNull<u8>, bytes: usize) -> Option<NonNull<u8>> {
+    let new = Class::of_small_request(bytes)?;
+    let old = MALLOC.small_class_of(mem)?;
+    reallocate_small(mem, old, new, old.chunk().usable().min(bytes))
+}
+
+/// From one small class to another within the cache, with `len` bytes of what the block holds. `None`, and nothing is done, when
+/// it takes more.
+#[inline(always)]
+fn reallocate_small(mem: NonNull<u8>, old: Class, new: Class, len: usize) -> Option<NonNull<u8>> {
+    if IS_HARDENED {
+        return None;
+    }
     let cache = Slot::live()?;
     // SAFETY: this thread's cache; the reference ends with the call.
     let cache = unsafe { cache.cache() };
@@ -480,9 +498,9 @@ fn reallocate_of_layout_fast(mem: NonNull<u8>, layout: Layout, bytes: usize) -> 
     }
     let moved = cache.pop(new)?;
     // SAFETY: two blocks in use, of at least so many bytes each.
-    unsafe { moved.copy_from_nonoverlapping(mem, layout.size().min(bytes)) };
+    unsafe { moved.copy_from_nonoverlapping(mem, len) };
     if !cache.push(old, mem) {
-        free_of_layout(mem, layout);
+        free_plain(mem);
     }
     Some(moved)
 }
