@@ -18,6 +18,7 @@
 
 #[cfg(any(test, fuzzing))]
 mod check;
+mod free;
 mod purge;
 mod runs;
 mod top;
@@ -29,7 +30,7 @@ use core::ptr::NonNull;
 use crate::arch::CACHE_LINE;
 use crate::bins::{Bins, NO_SIZES, Sizes};
 use crate::brk::Brk;
-use crate::chunk::{ChunkPtr, FreeChunk, Head, WALL_LEN, Zone};
+use crate::chunk::{ChunkPtr, FreeChunk, Head, WALL_LEN};
 use crate::fatal::{Misuse, check, fatal};
 use crate::heap::{HeapPtr, RetiredHeap};
 use crate::magazine::Magazine;
@@ -133,13 +134,6 @@ pub(crate) struct Block {
     pub(crate) dirty: usize,
 }
 
-/// Chunks side by side that are being freed, not yet as one.
-#[derive(Debug)]
-pub(crate) struct Row {
-    chunk: ChunkPtr,
-    size: ChunkSize,
-}
-
 /// Work found under the lock, to be done after it.
 #[derive(Debug, Default)]
 #[must_use = "a heap that is not released is lost"]
@@ -148,7 +142,7 @@ pub(crate) struct Release {
 }
 
 impl Release {
-    const NOTHING: Self = Self { heap: None };
+    pub(crate) const NOTHING: Self = Self { heap: None };
 
     /// Whether there is nothing to do.
     pub(crate) fn is_empty(&self) -> bool {
@@ -268,11 +262,10 @@ impl Arena {
         // A cache line full at least: two threads of a fresh arena that ask for one block each shall not write to the same line.
         let most = (self.counts.system / BATCHES / size.get()).max(CACHE_LINE.div_ceil(size.get()));
         let count = count.min(most);
-        if let Some(free) = self.take_exact_small(size) {
-            let first = self.carve(free, size).chunk;
+        if let Some(first) = self.take_exact_small(size) {
             for _ in 1..count {
-                let Some(free) = self.take_exact_small(size) else { break };
-                more.push(self.carve(free, size).chunk.mem());
+                let Some(chunk) = self.take_exact_small(size) else { break };
+                more.push(chunk.mem());
             }
             return Some(first);
         }
@@ -413,100 +406,16 @@ impl Arena {
         // Its seal was right a moment ago, without the lock; if it is no head now, another thread has freed it since.
         let head = chunk.head_unchecked();
         let Some(size) = head.size().filter(|_| !head.is_free()) else { fatal(Misuse::DoubleFree, mem) };
-        let Some(next_head) = chunk.next(size).head() else { fatal(Misuse::NextHeadOverwritten, mem) };
-        check!(next_head.prev_in_use(), DoubleFree, mem);
+        self.next_in_use(chunk, size);
         (head, size)
     }
 
-    /// Takes a chunk back, together with the ones before: as long as each is a neighbour of the row that waits, it only
-    /// becomes longer, and is freed as one chunk.
-    pub(crate) fn free_in_row<O: Os>(
-        &mut self,
-        source: &Source<O>,
-        waiting: &mut Option<Row>,
-        chunk: ChunkPtr,
-    ) -> Release {
-        let (_, size) = self.in_use(chunk);
-        if let Some(row) = waiting {
-            if chunk.next(size) == row.chunk {
-                row.chunk.erase_head();
-                *row = Row { chunk, size: size.joined(row.size) };
-                return Release::NOTHING;
-            }
-            if row.chunk.next(row.size) == chunk {
-                chunk.erase_head();
-                row.size = row.size.joined(size);
-                return Release::NOTHING;
-            }
-        }
-        let release = self.free_row(source, waiting);
-        *waiting = Some(Row { chunk, size });
-        release
-    }
-
-    /// Frees the row that waits, if there is one.
-    pub(crate) fn free_row<O: Os>(&mut self, source: &Source<O>, waiting: &mut Option<Row>) -> Release {
-        let Some(Row { chunk, size }) = waiting.take() else { return Release::NOTHING };
-        // Read now: what was freed since the row began may have made the chunk before it a free one. Its size is that of the
-        // row's first chunk; the row's is written with its tags.
-        let head = chunk.head_unchecked();
-        self.free_chunk(source, FreeChunk::new(chunk, size, head.origin()), head.prev_in_use())
-    }
-
-    /// Takes a chunk back from its user.
-    pub(crate) fn free<O: Os>(&mut self, source: &Source<O>, chunk: ChunkPtr) -> Release {
-        let (head, size) = self.in_use(chunk);
-        self.free_chunk(source, FreeChunk::new(chunk, size, head.origin()), head.prev_in_use())
-    }
-
-    /// Joins a chunk that was in use a moment ago with its free neighbours, and keeps it or gives it back.
-    fn free_chunk<O: Os>(&mut self, source: &Source<O>, free: FreeChunk, prev_in_use: bool) -> Release {
-        let free = self.join_prev::<O>(free, prev_in_use);
-        let (mut free, mut next, mut is_noted) = self.join_next(free);
-        if free.origin().zone() == Zone::Region
-            && let Some((whole, prev_in_use)) = self.dissolve(&free, next)
-        {
-            let whole = self.join_prev::<O>(whole, prev_in_use);
-            (free, next, is_noted) = self.join_next(whole);
-        }
-        if self.top.is_at(next) {
-            self.top.absorb_front(free);
-            return self.trim_if_long(source);
-        }
-        if !is_noted {
-            next.set_prev_in_use(false);
-        }
-        if next.head_unchecked().is_fence() {
-            // Behind a free neighbour nobody has looked at it yet, and zeroes would do for a fence: the run would be cut there.
-            check!(next.head().is_some(), NextHeadOverwritten, free.chunk().mem().addr().get());
-            return self.insert_before_fence(source, free, next);
-        }
-        self.insert(free);
-        Release::NOTHING
-    }
-
-    /// Joins a chunk with the one behind it, if that is free and not the top. Returns what lies behind both, and whether
-    /// that knows already that the chunk before it is free.
+    /// Looks at the head behind a chunk in use of `size`; what is not in order ends the process.
     #[inline]
-    fn join_next(&mut self, free: FreeChunk) -> (FreeChunk, ChunkPtr, bool) {
-        let next = free.chunk().next(free.size());
-        if self.top.is_at(next) || !next.head_unchecked().is_free() {
-            return (free, next, false);
-        }
-        let behind = self.take(next);
-        let end = next.next(behind.size());
-        next.erase_head();
-        (free.joined(behind), end, true)
-    }
-
-    /// Joins a chunk with the one before it, if that is free.
-    fn join_prev<O: Os>(&mut self, free: FreeChunk, prev_in_use: bool) -> FreeChunk {
-        if prev_in_use {
-            return free;
-        }
-        let prev = self.take_prev::<O>(free.chunk(), free.owner());
-        free.chunk().erase_head();
-        prev.joined(free)
+    fn next_in_use(&self, chunk: ChunkPtr, size: ChunkSize) {
+        let mem = chunk.mem().addr().get();
+        let Some(next_head) = chunk.next(size).head() else { fatal(Misuse::NextHeadOverwritten, mem) };
+        check!(next_head.prev_in_use(), DoubleFree, mem);
     }
 
     /// Makes a chunk in use as short as `size` says; what is cut off is free. A no-op when too little would be cut off.

@@ -19,7 +19,7 @@
 mod ring;
 mod tree;
 
-use crate::chunk::{ChunkPtr, FreeChunk, Place};
+use crate::chunk::{ChunkPtr, FreeChunk, Origin, Place};
 use crate::fatal::check;
 use crate::size::{ALIGNMENT, ChunkSize, MAX_CHUNK, MIN_LARGE};
 use ring::Ring;
@@ -190,10 +190,25 @@ impl Bins {
     #[inline]
     pub(crate) fn insert(&mut self, free: FreeChunk) {
         self.note_inserted(&free);
-        if is_small(free.size()) {
-            self.insert_small(free.chunk(), free.size());
+        self.enter(free.chunk(), free.size());
+    }
+
+    /// As [`insert`](Self::insert), for a chunk that is shorter than a page.
+    #[inline(always)]
+    pub(crate) fn insert_short(&mut self, chunk: ChunkPtr, size: ChunkSize, origin: Origin) {
+        FreeChunk::write_tags_of(chunk, size, origin);
+        self.count += 1;
+        self.bytes += size.get();
+        self.enter(chunk, size);
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, chunk: ChunkPtr, size: ChunkSize) {
+        if is_small(size) {
+            self.insert_small(chunk, size);
         } else {
-            self.insert_unsorted(&free);
+            chunk.set_place(Place::Unsorted);
+            self.unsorted.insert_last(chunk);
         }
     }
 
@@ -238,6 +253,30 @@ impl Bins {
         self.taken(free)
     }
 
+    /// As [`take`](Self::take), for a small chunk whose tags have been read.
+    #[inline]
+    pub(crate) fn take_small(&mut self, chunk: ChunkPtr, size: ChunkSize) {
+        let index = small_index(size);
+        let is_unsorted = self.unsorted.first() == Some(chunk);
+        let ring = if is_unsorted { &mut self.unsorted } else { &mut self.small[index] };
+        ring.remove(chunk);
+        if self.small[index].first().is_none() {
+            self.small_map &= !(1 << index);
+        }
+        chunk.clear_list_links();
+        self.count -= 1;
+        self.bytes -= size.get();
+    }
+
+    #[inline]
+    fn unlink_small(&mut self, chunk: ChunkPtr, size: ChunkSize) {
+        let index = small_index(size);
+        self.small[index].remove(chunk);
+        if self.small[index].first().is_none() {
+            self.small_map &= !(1 << index);
+        }
+    }
+
     fn taken(&mut self, free: FreeChunk) -> FreeChunk {
         self.count -= 1;
         self.bytes -= free.size().get();
@@ -254,7 +293,10 @@ impl Bins {
             return None;
         }
         let chunk = self.small[small_index(size)].first()?;
-        Some(self.take(chunk))
+        let (found, origin) = FreeChunk::read_tags(chunk);
+        check!(found == size, ListCorrupted, chunk.mem().addr().get());
+        self.take_small(chunk, size);
+        Some(FreeChunk::new(chunk, size, origin))
     }
 
     /// Takes out the free chunk that fits `size` best, or `None`.
@@ -334,6 +376,7 @@ impl Bins {
         if free.dirty().is_empty() { &mut self.settled } else { &mut self.dirty }
     }
 
+    #[inline]
     fn insert_small(&mut self, chunk: ChunkPtr, size: ChunkSize) {
         let index = small_index(size);
         self.small[index].insert_last(chunk);
@@ -358,11 +401,7 @@ impl Bins {
             self.unsorted.remove(chunk);
         } else if is_small(size) {
             // A chunk further back on the unsorted list leaves by the same steps: only a first chunk has a bin.
-            let index = small_index(size);
-            self.small[index].remove(chunk);
-            if self.small[index].first().is_none() {
-                self.small_map &= !(1 << index);
-            }
+            self.unlink_small(chunk, size);
         } else if chunk.place() == Place::Unsorted {
             self.unsorted.remove(chunk);
         } else {
@@ -491,6 +530,24 @@ mod tests {
         let [long, short] = in_trees(&mut ground, &mut bins, [8192, 1600]);
         long.set_next_on_list(short);
         bins.take_fit(ChunkSize::exact(8000));
+    }
+
+    /// A small one would be handed out as it is.
+    #[test]
+    #[should_panic(expected = "the links of a free chunk were overwritten")]
+    fn a_small_chunk_that_is_not_of_its_list_s_size_is_found() {
+        let mut ground = Ground::new();
+        let mut bins = Bins::EMPTY;
+        let [long, _, short] = [96, 96, 48].map(|bytes| {
+            let free = ground.free(bytes);
+            let chunk = free.chunk();
+            bins.insert(free);
+            chunk
+        });
+        long.set_next_on_list(short);
+        short.set_prev_on_list(long);
+        let _ = bins.take_exact_small(ChunkSize::exact(96));
+        let _ = bins.take_exact_small(ChunkSize::exact(96));
     }
 
     /// The same way, one that has no dirty pages was to be purged.

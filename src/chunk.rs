@@ -194,6 +194,16 @@ impl Head {
         if bytes >= MIN_CHUNK && bytes.is_multiple_of(ALIGNMENT) { Some(ChunkSize::unverified(bytes)) } else { None }
     }
 
+    /// The chunk's size and origin if this is the head of a free one. Two free neighbours are one chunk, so the one before is in
+    /// use.
+    #[inline]
+    pub(crate) fn chunk_free(self) -> Option<(ChunkSize, Origin)> {
+        const BOTH: u64 = Head::FREE | Head::PREV_IN_USE;
+        // Neither a fence nor a wall is ever `FREE`.
+        let size = ChunkSize::unverified((self.0 & Self::SIZE) as usize);
+        if self.0 & BOTH == BOTH { Some((size, self.origin())) } else { None }
+    }
+
     #[inline]
     pub(crate) fn prev_in_use(self) -> bool {
         self.0 & Self::PREV_IN_USE != 0

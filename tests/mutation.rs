@@ -23,11 +23,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const ELSEWHERE: &[(&str, &str, &str, &str)] = &[
     (
         "arena/runs.rs",
-        "take_prev",
-        "prev.size().get() == prev_size",
+        "free_before",
+        "size.get() == prev_size",
         "a later look at the same footer says the same sentence",
     ),
     ("arena/walk.rs", "walk_run", "size.get()", "a walk of the program's own: the tests of the walk"),
+    ("bins.rs", "take_exact_small", "found == size", "two chunks' links overwritten: a test of the bins"),
     ("bins.rs", "take_dirty", "!free.dirty().is_empty()", "the same as below: another seed, and a test of the bins"),
     (
         "bins.rs",

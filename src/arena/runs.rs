@@ -19,7 +19,7 @@
 
 use super::{Arena, Backing, Release};
 use crate::brk::Growth;
-use crate::chunk::{ChunkPtr, FENCE_LEN, FreeChunk, Owner};
+use crate::chunk::{ChunkPtr, FENCE_LEN, FreeChunk, Origin, Owner};
 use crate::fatal::check;
 use crate::heap::{HeapPlan, HeapPtr};
 use crate::options::Param;
@@ -242,8 +242,15 @@ impl Arena {
         self.top.set(start, ChunkSize::exact(end - start.address()), owner.general(), clean);
     }
 
-    /// Takes the free chunk before `chunk` out of its bin, as the footer there says.
+    /// Takes the free chunk before `chunk` out of its bin.
     pub(super) fn take_prev<O: Os>(&mut self, chunk: ChunkPtr, owner: Owner) -> FreeChunk {
+        let (prev, size, origin) = self.free_before::<O>(chunk, owner);
+        self.bins_of(origin.zone()).take_read(FreeChunk::of_tags(prev, size, origin))
+    }
+
+    /// The free chunk before `chunk`, as the footer there says, with what its tags say.
+    #[inline]
+    pub(super) fn free_before<O: Os>(&self, chunk: ChunkPtr, owner: Owner) -> (ChunkPtr, ChunkSize, Origin) {
         let mem = chunk.mem().addr().get();
         let prev_size = chunk.prev_size();
         let lowest = match (owner, &self.backing) {
@@ -253,9 +260,10 @@ impl Arena {
         let most = lowest.map_or(0, |lowest| chunk.address() - lowest.address());
         let is_possible = prev_size >= MIN_CHUNK && prev_size.is_multiple_of(ALIGNMENT) && prev_size <= most;
         check!(is_possible, FooterMismatch, mem);
-        let prev = self.take(chunk.before(prev_size));
-        check!(prev.size().get() == prev_size, FooterMismatch, mem);
-        prev
+        let prev = chunk.before(prev_size);
+        let (size, origin) = FreeChunk::read_tags(prev);
+        check!(size.get() == prev_size, FooterMismatch, mem);
+        (prev, size, origin)
     }
 }
 

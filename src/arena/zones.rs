@@ -62,11 +62,15 @@ impl Arena {
         self.bins_of(free.origin().zone()).take_read(free)
     }
 
-    /// A free chunk of exactly `size`, if that is small and one is kept where small chunks are looked for first.
+    /// Makes a free chunk of exactly `size` one in use, if that is small and one is kept where small chunks are looked for first.
     #[inline]
-    pub(super) fn take_exact_small(&mut self, size: ChunkSize) -> Option<FreeChunk> {
+    pub(super) fn take_exact_small(&mut self, size: ChunkSize) -> Option<ChunkPtr> {
         let bins = if self.has_regions() { &mut self.regions } else { &mut self.general };
-        bins.take_exact_small(size)
+        let free = bins.take_exact_small(size)?;
+        let chunk = free.chunk();
+        chunk.set_head(size, free.origin(), true);
+        chunk.next(size).set_prev_in_use(true);
+        Some(chunk)
     }
 
     /// The free chunk to cut a chunk of `size` from, where chunks of this kind are to live. `None` sends it to the top,
@@ -192,8 +196,8 @@ mod tests {
         let pin = arena.allocate(&source, ChunkSize::exact(2_000)).expect("there is memory").chunk;
         assert_eq!(pin, behind.next(ChunkSize::exact(2_000)));
         let mut row = None;
-        let _ = arena.free_in_row(&source, &mut row, small);
-        let _ = arena.free_in_row(&source, &mut row, behind);
+        let _ = arena.free_in_row(&source, &mut row, small, ChunkSize::exact(64));
+        let _ = arena.free_in_row(&source, &mut row, behind, ChunkSize::exact(2_000));
         let _ = arena.free_row(&source, &mut row);
         arena.assert_consistent(&source);
         assert_eq!(arena.walls, 0);

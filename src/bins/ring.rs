@@ -35,7 +35,7 @@ impl Ring {
     }
 
     /// Takes `chunk` out of its ring, of which this may or may not be the entrance.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove(&mut self, chunk: ChunkPtr) {
         let next = unlink(chunk);
         if self.0 == Some(chunk) {
@@ -64,7 +64,7 @@ pub(super) fn close(chunk: ChunkPtr) {
 #[inline]
 pub(super) fn insert_before(first: ChunkPtr, chunk: ChunkPtr) {
     let last = first.prev_on_list();
-    check!(last.next_on_list() == first, ListCorrupted, first.mem().addr().get());
+    check!(last.leads_on_to(first), ListCorrupted, first.mem().addr().get());
     chunk.set_next_on_list(first);
     chunk.set_prev_on_list(last);
     last.set_next_on_list(chunk);
@@ -76,7 +76,7 @@ pub(super) fn insert_before(first: ChunkPtr, chunk: ChunkPtr) {
 pub(super) fn unlink(chunk: ChunkPtr) -> Option<ChunkPtr> {
     let next = chunk.next_on_list();
     let prev = chunk.prev_on_list();
-    let leads_back = next.prev_on_list() == chunk && prev.next_on_list() == chunk;
+    let leads_back = next.leads_back_to(chunk) && prev.leads_on_to(chunk);
     check!(leads_back, ListCorrupted, chunk.mem().addr().get());
     if next == chunk {
         return None;

@@ -4,7 +4,7 @@
 //! cannot be copied and must be put somewhere. Every word may have been overwritten by a write after free, so what is read
 //! is checked before anything is written through it.
 
-use super::{ChunkPtr, Origin, Owner, WORD};
+use super::{ChunkPtr, Head, Origin, Owner, WORD};
 use crate::arch::PAGE_LEN;
 use crate::fatal::check;
 use crate::pages::Pages;
@@ -30,6 +30,25 @@ impl ChunkPtr {
             Some(chunk) if chunk.address().is_multiple_of(ALIGNMENT) => chunk,
             _ => crate::fatal::fatal(crate::fatal::Misuse::ListCorrupted, self.mem().addr().get()),
         }
+    }
+
+    /// Clears the two words that linked it to a list.
+    #[inline]
+    pub(crate) fn clear_list_links(self) {
+        self.store(2, 0);
+        self.store(3, 0);
+    }
+
+    /// Whether the chunk behind this one on its list is `chunk`.
+    #[inline]
+    pub(crate) fn leads_on_to(self, chunk: Self) -> bool {
+        self.load(2) == chunk.address()
+    }
+
+    /// Whether the chunk before this one on its list is `chunk`.
+    #[inline]
+    pub(crate) fn leads_back_to(self, chunk: Self) -> bool {
+        self.load(3) == chunk.address()
     }
 
     #[inline]
@@ -219,21 +238,22 @@ impl FreeChunk {
     /// Writes head and footer, and which pages are dirty.
     #[inline]
     pub(crate) fn write_tags(&self) {
-        self.chunk.set_free_head(self.size, self.origin);
-        self.chunk.next(self.size).set_prev_size(self.size.get());
+        Self::write_tags_of(self.chunk, self.size, self.origin);
         self.chunk.set_dirty(self.pages_inside(), self.dirty);
+    }
+
+    /// Writes head and footer of the free chunk at `chunk`.
+    #[inline]
+    pub(crate) fn write_tags_of(chunk: ChunkPtr, size: ChunkSize, origin: Origin) {
+        chunk.set_free_head(size, origin);
+        chunk.next(size).set_prev_size(size.get());
     }
 
     /// Checks the head of the free chunk at `chunk` and returns its size and where it lies. The footer, which lies in another
     /// cache line, is left alone: for a chunk that is passed by and stays where it is.
     #[inline]
     pub(crate) fn read_head(chunk: ChunkPtr) -> (ChunkSize, Origin) {
-        // Two free neighbours are one chunk, so the one before is in use.
-        let sealed = chunk
-            .head()
-            .filter(|head| head.is_free() && head.prev_in_use())
-            .and_then(|head| Some((head.size()?, head.origin())));
-        let Some(found) = sealed else {
+        let Some(found) = chunk.head().and_then(Head::chunk_free) else {
             crate::fatal::fatal(crate::fatal::Misuse::FreeHeadOverwritten, chunk.mem().addr().get());
         };
         found
@@ -251,14 +271,19 @@ impl FreeChunk {
     #[inline]
     pub(crate) fn read(chunk: ChunkPtr) -> Self {
         let (size, origin) = Self::read_tags(chunk);
+        Self::of_tags(chunk, size, origin)
+    }
+
+    /// As [`read`](Self::read), when the tags have been read.
+    #[inline]
+    pub(crate) fn of_tags(chunk: ChunkPtr, size: ChunkSize, origin: Origin) -> Self {
         Self { chunk, size, origin, dirty: chunk.dirty(chunk.pages_inside(size)) }
     }
 
     /// Clears the words that linked the chunk, so that its next user learns no addresses.
     #[inline]
     pub(crate) fn clear_links(&self) {
-        self.chunk.store(2, 0);
-        self.chunk.store(3, 0);
+        self.chunk.clear_list_links();
         if self.size.get() >= MIN_LARGE {
             self.chunk.store(4, 0);
             self.chunk.store(5, 0);

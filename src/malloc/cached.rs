@@ -15,7 +15,7 @@ use core::ptr::NonNull;
 
 use super::{Claimed, Contents, Malloc, fill};
 use crate::arch::prefetch;
-use crate::arena::Arena;
+use crate::arena::{Arena, Release};
 use crate::arenas::ArenaCell;
 use crate::chunk::{ChunkPtr, Head, MEM_OFFSET, Owner};
 use crate::class::{self, Class};
@@ -419,21 +419,26 @@ impl<O: Os> Malloc<O> {
         let mut row = None;
         // A block of an abandoned arena stays where it is.
         let Some(mut arena) = self.lock(cell) else { return magazine };
-        let mut release = arena.free_in_row(&self.source, &mut row, first.chunk);
-        while release.is_empty()
-            && let Some(mem) = magazine.pop()
-        {
+        let mut release = Release::NOTHING;
+        let mut mem = first.chunk.mem();
+        loop {
+            // Now under the lock, the first one once more.
+            let claimed = Self::claimed_of_magazine(mem);
+            let is_near = claimed.owner == first.owner && HeapPtr::is_same::<O>(claimed.chunk, first.chunk);
+            if is_near || self.arena_of(claimed).is_some_and(|other| core::ptr::eq(other, cell)) {
+                release = arena.free_in_row(&self.source, &mut row, claimed.chunk, claimed.size);
+                if !release.is_empty() {
+                    break;
+                }
+            } else {
+                others.push(mem);
+            }
+            let Some(next) = magazine.pop() else { break };
+            mem = next;
             // What the next round reads first: its head, and the head behind it.
             if let Some(next) = magazine.first() {
                 prefetch(next.as_ptr());
                 prefetch(next.as_ptr().wrapping_add(first.size.get()));
-            }
-            let claimed = Self::claimed_of_magazine(mem);
-            let is_near = claimed.owner == first.owner && HeapPtr::is_same::<O>(claimed.chunk, first.chunk);
-            if is_near || self.arena_of(claimed).is_some_and(|other| core::ptr::eq(other, cell)) {
-                release = arena.free_in_row(&self.source, &mut row, claimed.chunk);
-            } else {
-                others.push(mem);
             }
         }
         // A heap goes back, not under the lock; then the rest of the magazine in the next round.
