@@ -219,6 +219,12 @@ impl Head {
         Origin(self.0 & Origin::BITS)
     }
 
+    /// Whether both chunks are in use or both free, and of the same owner.
+    #[inline]
+    pub(crate) fn is_like(self, other: Self) -> bool {
+        (self.0 ^ other.0) & (Self::MAPPED | Self::IN_HEAP | Self::FREE) == 0
+    }
+
     /// Whether the chunk is in a bin, or the top.
     #[inline]
     pub(crate) fn is_free(self) -> bool {

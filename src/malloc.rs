@@ -28,7 +28,7 @@ use core::ptr::NonNull;
 
 use crate::arena::{Arena, ArenaFigures, Block};
 use crate::arenas::{ArenaCell, Arenas};
-use crate::chunk::{ChunkPtr, MEM_OFFSET, Owner};
+use crate::chunk::{ChunkPtr, Head, MEM_OFFSET, Owner};
 use crate::class::Class;
 use crate::depot::Depot;
 use crate::fatal::{Misuse, check, fatal};
@@ -75,12 +75,17 @@ pub(crate) struct Malloc<O: Os> {
 struct Claimed {
     chunk: ChunkPtr,
     size: ChunkSize,
-    owner: Owner,
+    head: Head,
 }
 
 impl Claimed {
+    #[inline]
+    fn owner(self) -> Owner {
+        self.head.owner()
+    }
+
     fn usable(self) -> usize {
-        match self.owner {
+        match self.owner() {
             Owner::Mapped => mapped::usable(self.size),
             Owner::Main | Owner::Heap => self.size.usable(),
         }
@@ -280,13 +285,13 @@ impl<O: Os> Malloc<O> {
             fatal(Misuse::InvalidPointer, address)
         };
         check!(!head.is_free(), DoubleFree, address);
-        Claimed { chunk, size, owner: head.owner() }
+        Claimed { chunk, size, head }
     }
 
     /// The arena that a block lies in, if it is not a mapped one.
     #[inline]
     fn arena_of(&self, claimed: Claimed) -> Option<&ArenaCell> {
-        match claimed.owner {
+        match claimed.owner() {
             Owner::Main => Some(self.arenas.main()),
             Owner::Heap => {
                 let Some(heap) = HeapPtr::containing(&self.source, claimed.chunk) else {
@@ -335,7 +340,7 @@ impl<O: Os> Malloc<O> {
         check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
         let is_aligned = alignment.is_power_of_two() && mem.addr().get().is_multiple_of(alignment);
         let is_as_long = bytes <= claimed.usable()
-            && (claimed.owner == Owner::Mapped || {
+            && (claimed.owner() == Owner::Mapped || {
                 // Classes round up by an eighth at most, and a rest too short for a chunk stays where it is.
                 let most = bytes + bytes / 8 + 4 * ALIGNMENT;
                 claimed.usable() <= most
@@ -354,14 +359,14 @@ impl<O: Os> Malloc<O> {
     /// Whether a block has a mapping of its own.
     #[cfg(feature = "hardened")]
     pub(crate) fn is_mapped(&self, mem: NonNull<u8>) -> bool {
-        self.claimed(mem).owner == Owner::Mapped
+        self.claimed(mem).owner() == Owner::Mapped
     }
 
     /// Ends the process if the head behind a block in an arena was overwritten.
     #[cfg(feature = "hardened")]
     pub(crate) fn check_neighbour(&self, mem: NonNull<u8>) {
         let claimed = self.claimed(mem);
-        let is_whole = claimed.owner == Owner::Mapped || claimed.chunk.next(claimed.size).head().is_some();
+        let is_whole = claimed.owner() == Owner::Mapped || claimed.chunk.next(claimed.size).head().is_some();
         check!(is_whole, NextHeadOverwritten, mem.addr().get());
     }
 

@@ -36,18 +36,22 @@ impl Arena {
         chunk: ChunkPtr,
         size: ChunkSize,
     ) -> Release {
+        let next = chunk.next(size);
+        if let Some(row) = waiting
+            && next == row.chunk
+        {
+            // Looked at when it was freed.
+            next.erase_head();
+            *row = Row { chunk, size: size.joined(row.size) };
+            return Release::NOTHING;
+        }
         self.next_in_use(chunk, size);
-        if let Some(row) = waiting {
-            if chunk.next(size) == row.chunk {
-                row.chunk.erase_head();
-                *row = Row { chunk, size: size.joined(row.size) };
-                return Release::NOTHING;
-            }
-            if row.chunk.next(row.size) == chunk {
-                chunk.erase_head();
-                row.size = row.size.joined(size);
-                return Release::NOTHING;
-            }
+        if let Some(row) = waiting
+            && row.chunk.next(row.size) == chunk
+        {
+            chunk.erase_head();
+            row.size = row.size.joined(size);
+            return Release::NOTHING;
         }
         let release = self.free_row(source, waiting);
         *waiting = Some(Row { chunk, size });

@@ -102,7 +102,7 @@ impl<O: Os> Malloc<O> {
         let claimed = self.claimed(mem);
         check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
         let new_class = Class::of_request(bytes).filter(|_| alignment <= ALIGNMENT);
-        let old_class = Class::of_chunk(claimed.size).filter(|_| claimed.owner != Owner::Mapped);
+        let old_class = Class::of_chunk(claimed.size).filter(|_| claimed.owner() != Owner::Mapped);
         let moved = match (old_class, new_class) {
             (Some(old), Some(new)) if old == new && old.is_small() => return Some(mem),
             (Some(_), Some(new)) if !new.is_small() && (bytes..=bytes + bytes / LOOSE).contains(&claimed.usable()) => {
@@ -125,7 +125,7 @@ impl<O: Os> Malloc<O> {
             }
         };
         self.finish_move(claimed, bytes, moved, || match old_class {
-            None if claimed.owner == Owner::Mapped => self.free_claimed(claimed),
+            None if claimed.owner() == Owner::Mapped => self.free_claimed(claimed),
             _ => self.free_cached(cache, mem),
         })
     }
@@ -310,7 +310,7 @@ impl<O: Os> Malloc<O> {
     #[inline(always)]
     fn claimed_in_arena(&self, mem: NonNull<u8>) -> Option<Claimed> {
         let (chunk, head) = self.sound_head(mem)?;
-        Some(Claimed { chunk, size: head.chunk_in_use()?, owner: head.owner() })
+        Some(Claimed { chunk, size: head.chunk_in_use()?, head })
     }
 
     /// Takes a block back, into the cache if it has a class.
@@ -345,7 +345,7 @@ impl<O: Os> Malloc<O> {
         let claimed = self.claimed(mem);
         check!(!magazine::is_cached(mem), DoubleFree, mem.addr().get());
         match Class::of_chunk(claimed.size) {
-            Some(class) if claimed.owner != Owner::Mapped => {
+            Some(class) if claimed.owner() != Owner::Mapped => {
                 check!(claimed.chunk.next(claimed.size).head().is_some(), NextHeadOverwritten, mem.addr().get());
                 self.put_cached(cache, class, mem);
             }
@@ -413,6 +413,17 @@ impl<O: Os> Malloc<O> {
         Self::claimed_at(unsafe { ChunkPtr::from_mem(mem) })
     }
 
+    /// As [`claimed_of_magazine`](Self::claimed_of_magazine), if the block lies in the memory that `first` lies in, for that has been
+    /// looked at. `None` says nothing.
+    #[inline(always)]
+    fn near(mem: NonNull<u8>, first: Claimed) -> Option<Claimed> {
+        // SAFETY: as for `claimed_of_magazine`.
+        let chunk = unsafe { ChunkPtr::from_mem(mem) };
+        let head = chunk.head()?;
+        let is_near = head.is_like(first.head) && HeapPtr::is_same::<O>(chunk, first.chunk);
+        if is_near { Some(Claimed { chunk, size: head.chunk_in_use()?, head }) } else { None }
+    }
+
     /// Frees `first` and all of the same arena in `magazine`; what is left is returned.
     fn flush_to(&self, cell: &ArenaCell, first: Claimed, mut magazine: Magazine) -> Magazine {
         let mut others = Magazine::of(magazine.class());
@@ -423,9 +434,11 @@ impl<O: Os> Malloc<O> {
         let mut mem = first.chunk.mem();
         loop {
             // Now under the lock, the first one once more.
-            let claimed = Self::claimed_of_magazine(mem);
-            let is_near = claimed.owner == first.owner && HeapPtr::is_same::<O>(claimed.chunk, first.chunk);
-            if is_near || self.arena_of(claimed).is_some_and(|other| core::ptr::eq(other, cell)) {
+            let near = Self::near(mem, first).or_else(|| {
+                let claimed = Self::claimed_of_magazine(mem);
+                self.arena_of(claimed).filter(|&other| core::ptr::eq(other, cell)).map(|_| claimed)
+            });
+            if let Some(claimed) = near {
                 release = arena.free_in_row(&self.source, &mut row, claimed.chunk, claimed.size);
                 if !release.is_empty() {
                     break;
