@@ -26,8 +26,8 @@ pub(crate) struct Row {
 }
 
 impl Arena {
-    /// Takes a chunk back, together with the ones before: as long as each is a neighbour of the row that waits, it only
-    /// becomes longer, and is freed as one chunk.
+    /// Takes a chunk of `size` back, whose head was looked at under the lock, together with the ones before: as long as each is a
+    /// neighbour of the row that waits, that only becomes longer, and is freed as one chunk.
     #[inline(always)]
     pub(crate) fn free_in_row<O: Os>(
         &mut self,
