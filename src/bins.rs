@@ -254,24 +254,21 @@ impl Bins {
     }
 
     /// As [`take`](Self::take), for a small chunk whose tags have been read.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn take_small(&mut self, chunk: ChunkPtr, size: ChunkSize) {
-        let index = small_index(size);
-        let is_unsorted = self.unsorted.first() == Some(chunk);
-        let ring = if is_unsorted { &mut self.unsorted } else { &mut self.small[index] };
-        ring.remove(chunk);
-        if self.small[index].first().is_none() {
-            self.small_map &= !(1 << index);
-        }
+        self.unlink_small(chunk, size);
         chunk.clear_list_links();
         self.count -= 1;
         self.bytes -= size.get();
     }
 
-    #[inline]
+    #[inline(always)]
     fn unlink_small(&mut self, chunk: ChunkPtr, size: ChunkSize) {
         let index = small_index(size);
-        self.small[index].remove(chunk);
+        // One further back on the unsorted list leaves by the same steps: only a first chunk has a bin.
+        let is_unsorted = self.unsorted.first() == Some(chunk);
+        let ring = if is_unsorted { &mut self.unsorted } else { &mut self.small[index] };
+        ring.remove(chunk);
         if self.small[index].first().is_none() {
             self.small_map &= !(1 << index);
         }
@@ -397,12 +394,9 @@ impl Bins {
 
     fn unlink(&mut self, free: &FreeChunk) {
         let (chunk, size) = (free.chunk(), free.size());
-        if self.unsorted.first() == Some(chunk) {
-            self.unsorted.remove(chunk);
-        } else if is_small(size) {
-            // A chunk further back on the unsorted list leaves by the same steps: only a first chunk has a bin.
+        if is_small(size) {
             self.unlink_small(chunk, size);
-        } else if chunk.place() == Place::Unsorted {
+        } else if self.unsorted.first() == Some(chunk) || chunk.place() == Place::Unsorted {
             self.unsorted.remove(chunk);
         } else {
             self.large_for(free).remove(chunk, size);
