@@ -40,7 +40,8 @@ impl Arena {
         if let Some(row) = waiting
             && next == row.chunk
         {
-            // Looked at when it was freed.
+            // Its seal was looked at when it was freed. What is not sealed an overflow may have changed since it was handed out.
+            check!(next.head_unchecked().prev_in_use(), DoubleFree, chunk.mem().addr().get());
             next.erase_head();
             *row = Row { chunk, size: size.joined(row.size) };
             return Release::NOTHING;
