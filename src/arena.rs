@@ -406,13 +406,13 @@ impl Arena {
         // Its seal was right a moment ago, without the lock; if it is no head now, another thread has freed it since.
         let head = chunk.head_unchecked();
         let Some(size) = head.size().filter(|_| !head.is_free()) else { fatal(Misuse::DoubleFree, mem) };
-        self.next_in_use(chunk, size);
+        Self::next_in_use(chunk, size);
         (head, size)
     }
 
     /// Looks at the head behind a chunk in use of `size`; what is not in order ends the process.
     #[inline]
-    fn next_in_use(&self, chunk: ChunkPtr, size: ChunkSize) {
+    fn next_in_use(chunk: ChunkPtr, size: ChunkSize) {
         let mem = chunk.mem().addr().get();
         let Some(next_head) = chunk.next(size).head() else { fatal(Misuse::NextHeadOverwritten, mem) };
         check!(next_head.prev_in_use(), DoubleFree, mem);

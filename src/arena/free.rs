@@ -37,26 +37,24 @@ impl Arena {
         size: ChunkSize,
     ) -> Release {
         let next = chunk.next(size);
-        if let Some(row) = waiting
-            && next == row.chunk
-        {
-            // Its seal was looked at when it was freed. What is not sealed an overflow may have changed since it was handed out.
-            check!(next.head_unchecked().prev_in_use(), DoubleFree, chunk.mem().addr().get());
-            next.erase_head();
-            *row = Row { chunk, size: size.joined(row.size) };
-            return Release::NOTHING;
+        Self::next_in_use(chunk, size);
+        match waiting {
+            Some(row) if row.chunk == next => {
+                next.erase_head();
+                *row = Row { chunk, size: size.joined(row.size) };
+                Release::NOTHING
+            }
+            Some(row) if row.chunk.next(row.size) == chunk => {
+                chunk.erase_head();
+                row.size = row.size.joined(size);
+                Release::NOTHING
+            }
+            _ => {
+                let release = self.free_row(source, waiting);
+                *waiting = Some(Row { chunk, size });
+                release
+            }
         }
-        self.next_in_use(chunk, size);
-        if let Some(row) = waiting
-            && row.chunk.next(row.size) == chunk
-        {
-            chunk.erase_head();
-            row.size = row.size.joined(size);
-            return Release::NOTHING;
-        }
-        let release = self.free_row(source, waiting);
-        *waiting = Some(Row { chunk, size });
-        release
     }
 
     /// Frees the row that waits, if there is one.
