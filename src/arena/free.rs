@@ -8,7 +8,7 @@
 //!
 //! There are two ways to a bin. [`free_chunk`](Arena::free_chunk) knows them all: tops, the ends of runs, regions that fall, pages
 //! that become whole. But nearly every chunk that a cache gives back is small and lies among small ones, and what they become has
-//! no whole page inside; [`free_small`](Arena::free_small) does just that, in half the instructions.
+//! no whole page inside; [`free_small`](Arena::free_small) does just that, in fewer instructions.
 
 use super::{Arena, Release};
 use crate::arch::PAGE_LEN;
