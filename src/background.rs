@@ -2,7 +2,8 @@
 //!
 //! Memory that lies unused goes back at the next request of any thread, so a process that makes no requests at all keeps
 //! what it has. Who wants it back even then sets `BACKGROUND_THREAD`: a thread sleeps until there is something to give
-//! back, and looks at the clock until there is nothing any more. It is made when it is first needed, by a request that
+//! back, and looks at the clock until there is nothing any more. With `PRESSURE_MS` it also looks once a second whether the
+//! machine is short of memory. It is made when it is first needed, by a request that
 //! holds no lock, and again in the child of a fork:
 //!
 //! ```text
@@ -21,6 +22,8 @@
 //! Calls of the C library with the arguments that POSIX gives; the thread uses nothing that could be gone before it.
 #![allow(unsafe_code)]
 
+mod pressure;
+
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -30,6 +33,7 @@ use crate::global;
 use crate::options::Param;
 use crate::os::linux::file::read;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use pressure::{PERIOD_MS, Pressure};
 
 /// Whether there is a background thread.
 static STATE: AtomicU32 = AtomicU32::new(NONE);
@@ -46,7 +50,7 @@ const STACK_LEN: usize = 1 << 20;
 
 /// A purge is due: makes the thread if it is wanted and not there. Called while no lock is held.
 pub(crate) fn make_if_wanted() {
-    if global::malloc().source.params.get(Param::BackgroundThread) != 0
+    if global::malloc().source.params.wants_thread()
         && STATE.load(Ordering::Relaxed) == NONE
         && STATE.compare_exchange(NONE, MADE, Ordering::Acquire, Ordering::Relaxed).is_ok()
         && !make()
@@ -63,7 +67,7 @@ pub(crate) fn note_change() {
 
 /// The calling thread ends.
 pub(crate) fn note_thread_end() {
-    if global::malloc().source.params.get(Param::BackgroundThread) != 0 {
+    if global::malloc().source.params.wants_thread() {
         let of_this = |call| {
             // SAFETY: getpid(2) and gettid(2) have no arguments.
             unsafe { arch::syscall(call, [0; 6]) }
@@ -134,8 +138,13 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
         HAS_MAIN_ENDED.store(true, Ordering::Relaxed);
     }
     let malloc = global::malloc();
-    while malloc.source.params.get(Param::BackgroundThread) != 0 {
-        malloc.look_at_clock();
+    let mut pressure = Pressure::new();
+    while malloc.source.params.wants_thread() {
+        let now = malloc.look_at_clock();
+        let limit = malloc.source.params.get(Param::PressureMs);
+        if limit > 0 && pressure.is_felt(limit, now) {
+            global::trim(0);
+        }
         let has_main_ended = HAS_MAIN_ENDED.load(Ordering::Relaxed);
         if has_main_ended && is_last() {
             let mut none = MaybeUninit::uninit();
@@ -145,7 +154,8 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
             unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
             break;
         }
-        malloc.wait_until_due(has_main_ended.then_some(LOOK_MS));
+        let most = if limit > 0 { Some(PERIOD_MS as usize) } else { None };
+        malloc.wait_until_due(if has_main_ended { Some(LOOK_MS) } else { most });
     }
     STATE.store(NONE, Ordering::Release);
     ptr::null_mut()

@@ -104,8 +104,12 @@ pub enum Param {
     /// 0 or 1; 1. Small chunks have regions of their own, as long as there is room; 0: all chunks lie wherever they fit.
     Regions,
     /// 0 or 1; 0. 1: a background thread gives memory back in a process that makes no requests any more. It is made when
-    /// something is first due, and ends when this is 0 again.
+    /// something is first due, and ends when this and [`PressureMs`](Self::PressureMs) are 0 again.
     BackgroundThread,
+    /// Milliseconds; 0 to 1,000; 0. When tasks of the machine, or of the process's control group, had to wait for memory for so
+    /// much of a second, all that lies unused goes back at once, as by [`trim`](crate::trim). The background thread looks once
+    /// a second, whether [`BackgroundThread`](Self::BackgroundThread) is set or not. 0: nobody looks.
+    PressureMs,
 }
 
 /// How many parameters there are.
@@ -173,7 +177,7 @@ impl Row {
 
 const ANY: usize = usize::MAX;
 
-const ROWS: [Row; 18] = [
+const ROWS: [Row; 19] = [
     own(Param::TrimThreshold, "TRIM_THRESHOLD", 0, ANY, default::TRIM_THRESHOLD).glibc(-1, "MALLOC_TRIM_THRESHOLD_"),
     own(Param::TopPad, "TOP_PAD", 0, ANY, default::TOP_PAD).glibc(-2, "MALLOC_TOP_PAD_"),
     own(Param::MmapThreshold, "MMAP_THRESHOLD", 0, ANY, default::MMAP_THRESHOLD).glibc(-3, "MALLOC_MMAP_THRESHOLD_"),
@@ -192,6 +196,7 @@ const ROWS: [Row; 18] = [
     own(Param::DirtyPercent, "DIRTY_PERCENT", 0, 100, default::DIRTY_PERCENT),
     own(Param::Regions, "REGIONS", 0, 1, 1),
     own(Param::BackgroundThread, "BACKGROUND_THREAD", 0, 1, 0),
+    own(Param::PressureMs, "PRESSURE_MS", 0, 1000, 0),
 ];
 
 /// Every parameter, in the order of [`Param`].
@@ -315,6 +320,11 @@ impl Params {
     #[inline]
     pub(crate) fn get(&self, param: Param) -> usize {
         self.changes[param as usize].load(Ordering::Relaxed) ^ ROWS[param as usize].default
+    }
+
+    /// Whether there is to be a background thread.
+    pub(crate) fn wants_thread(&self) -> bool {
+        self.get(Param::BackgroundThread) != 0 || self.get(Param::PressureMs) != 0
     }
 
     fn store(&self, param: Param, value: usize, by: SetBy) {

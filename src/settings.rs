@@ -66,7 +66,7 @@ fn write_row(setting: Setting, out: &mut impl Write) -> fmt::Result {
     setting.write_value(&mut value)?;
     let value = core::str::from_utf8(value.as_bytes()).unwrap_or_default();
     let remark = if setting.param.has_effect() { "" } else { ", without effect" };
-    writeln!(out, "{:<16} {value:<20} {}{remark}", setting.param.name(), setting.set_by)
+    writeln!(out, "{:<17} {value:<20} {}{remark}", setting.param.name(), setting.set_by)
 }
 
 impl fmt::Display for Options {

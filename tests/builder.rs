@@ -133,7 +133,7 @@ fn a_process_with_raised_privileges_reads_no_variable() {
     let (saw, stderr) = run_part(&myself(), "secure", &settings);
     assert_eq!(saw, "secure: false, on the break: false");
     assert!(stderr.contains("heapwright: HEAPWRIGHT_NONSENSE=1: no such option; ignored\n"), "{stderr}");
-    assert!(stderr.contains("heapwright: MMAP_THRESHOLD   65536                environment variable HEAPWRIGHT_\n"));
+    assert!(stderr.contains("heapwright: MMAP_THRESHOLD    65536                environment variable HEAPWRIGHT_\n"));
 }
 
 /// Two blocks of 500 bytes beside each other, and others that were requested with them: not every block lies beside the one

@@ -5,7 +5,7 @@
 
 mod harness;
 
-use harness::{Outcome, Run, compile};
+use harness::{Outcome, Run, Scratch, compile, note, program};
 
 /// KiB above the start, right after the free and later.
 fn kept(outcome: &Outcome) -> (u64, u64) {
@@ -49,6 +49,42 @@ fn a_silent_process_keeps_its_memory_unless_it_has_a_background_thread() {
     assert!(later + 4096 > freed, "nobody looked at the clock: {freed}, then {later} KiB");
     let (_, later) = returns(&["pins", "2", "-1"], &[("HEAPWRIGHT_BACKGROUND_THREAD", "1")]);
     assert!(later < 1 << 10, "{later} KiB are left");
+}
+
+/// The machine's pressure is a file of the test's, mounted over the kernel's where the program sees it.
+#[test]
+fn all_that_lies_unused_goes_back_when_tasks_wait_for_memory() {
+    const MOUNT: &str = r#"mount --bind "$0" /proc/pressure/memory && exec "$@""#;
+    let Some(unshare) = program("unshare") else { return };
+    let own_mounts = ["--map-root-user", "--mount", "sh", "-c", MOUNT];
+    let scratch = Scratch::new("pressure");
+    let file = scratch.join("memory");
+    let pressure = |total: u64| {
+        let line = format!("some avg10=0.00 avg60=0.00 avg300=0.00 total={total}\n");
+        std::fs::write(&file, line).expect("a file that can be written");
+    };
+    pressure(0);
+    let run = |args: &[&str]| Run::new(&unshare).args(own_mounts).args([&file]).args(args);
+    if !run(&["true"]).run().status.success() {
+        return note("the right to mount a file");
+    }
+    for (waited_us, is_felt) in [(90_000, false), (2_000_000, true)] {
+        pressure(0);
+        let program = compile("returns.c");
+        let program = program.to_str().expect("a path in UTF-8");
+        let run = run(&[program, "pins", "5", "-1"])
+            .env("HEAPWRIGHT_PRESSURE_MS", "100")
+            .env("HEAPWRIGHT_DIRTY_DECAY_MS", "60000")
+            .preloaded();
+        let (freed, later) = std::thread::scope(|scope| {
+            let running = scope.spawn(|| kept(&run.run().expect_success()));
+            std::thread::sleep(std::time::Duration::from_millis(2500));
+            pressure(waited_us);
+            running.join().expect("it ends")
+        });
+        assert!(freed > 50 << 10, "{freed} KiB: the pins keep whole heaps at first");
+        assert_eq!(later < 1 << 10, is_felt, "{later} KiB are left");
+    }
 }
 
 /// The background thread was the last one, and the process went on for ever, all signals blocked.

@@ -127,9 +127,10 @@ impl<O: Os> Malloc<O> {
         let params = &self.source.params;
         self.clock.bell.swap(ASLEEP, Ordering::SeqCst);
         let is_due = params.attention.has(Reason::PurgeDue);
-        let tick_len = params.get(Param::DirtyDecayMs).min(MOST_TICKS_MS) / TICKS;
-        if params.get(Param::BackgroundThread) != 0 {
-            sleep_on(&self.clock.bell, ASLEEP, if is_due { Some(tick_len.max(1)) } else { most });
+        let tick_len = (params.get(Param::DirtyDecayMs).min(MOST_TICKS_MS) / TICKS).max(1);
+        if params.wants_thread() {
+            let until_due = is_due.then_some(tick_len);
+            sleep_on(&self.clock.bell, ASLEEP, until_due.into_iter().chain(most).min());
         }
         self.clock.bell.swap(AWAKE, Ordering::SeqCst);
     }

@@ -11,6 +11,8 @@
 mod break_owner;
 mod cores;
 pub(crate) mod file;
+mod group;
+pub(crate) mod pressure;
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use super::file::read;
+use super::group;
 use crate::arch::syscall;
 
 /// Usable cores, at least 1.
@@ -36,13 +37,8 @@ fn affinity() -> usize {
 
 fn quota() -> Option<usize> {
     let mut buffer = [0u8; 1024];
-    let groups = read(b"/proc/self/cgroup\0", &mut buffer)?;
-    for line in groups.split(|&byte| byte == b'\n') {
-        if let Some(path) = line.strip_prefix(b"0::")
-            && let Some(cores) = unified_quota(path)
-        {
-            return Some(cores);
-        }
+    if let Some(cores) = group::of_process(&mut buffer).and_then(unified_quota) {
+        return Some(cores);
     }
     let mut file = [0u8; 64];
     let quota = read(b"/sys/fs/cgroup/cpu/cpu.cfs_quota_us\0", &mut file).and_then(number)?;
@@ -52,21 +48,11 @@ fn quota() -> Option<usize> {
 
 /// The smallest quota from `group` up to the root.
 fn unified_quota(mut group: &[u8]) -> Option<usize> {
-    const ROOT: &[u8] = b"/sys/fs/cgroup";
-    const FILE: &[u8] = b"/cpu.max\0";
     let mut least: Option<usize> = None;
     loop {
         group = group.strip_suffix(b"/").unwrap_or(group);
-        let mut path = [0u8; 512];
-        let len = ROOT.len() + group.len() + FILE.len();
-        if len > path.len() {
-            return least;
-        }
-        path[..ROOT.len()].copy_from_slice(ROOT);
-        path[ROOT.len()..][..group.len()].copy_from_slice(group);
-        path[ROOT.len() + group.len()..][..FILE.len()].copy_from_slice(FILE);
         let mut file = [0u8; 64];
-        let cores = read(&path[..len], &mut file).and_then(cores_of_cpu_max);
+        let cores = group::read_of(group, b"/cpu.max\0", &mut file).and_then(cores_of_cpu_max);
         least = match (least, cores) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

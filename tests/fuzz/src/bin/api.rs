@@ -201,7 +201,7 @@ fn set(step: Step) {
     let effective: Vec<Param> = Param::all().filter(|param| param.has_effect()).collect();
     let param = effective[usize::from(step.which) % effective.len()];
     // It makes the order of things a matter of time.
-    if param == Param::BackgroundThread {
+    if matches!(param, Param::BackgroundThread | Param::PressureMs) {
         return;
     }
     let (least, most) = param.limits();
