@@ -106,6 +106,8 @@ mod environment;
 #[cfg(not(loom))]
 mod global;
 #[cfg(not(loom))]
+mod global_alloc;
+#[cfg(not(loom))]
 mod heap;
 #[cfg(not(loom))]
 mod huge;

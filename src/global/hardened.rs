@@ -7,7 +7,8 @@
 
 use core::ptr::NonNull;
 
-use super::{MALLOC, allocate_plain, free_plain, reallocate_plain};
+use super::MALLOC;
+use super::requests::{allocate_plain, free_plain, reallocate_plain};
 use crate::arch;
 use crate::fatal::{Misuse, fatal};
 use crate::guarded::nothing::Nothing;
