@@ -178,14 +178,8 @@ fn cache_for_free() -> Option<CachePtr> {
     }
 }
 
-/// The fast path of a free: a small block is put into the cache. `false`, and nothing is done, when it takes more.
-#[cfg(all(not(test), any(feature = "preload", feature = "override")))]
-#[inline(always)]
-pub(crate) fn free_fast(mem: NonNull<u8>) -> bool {
-    MALLOC.small_class_of(mem).is_some_and(|class| free_of_class_fast(mem, class))
-}
-
-/// As [`free_fast`], for a block that is known to be of `class`: its head is not looked at.
+/// The fast path of a free: a block of a small class is put into the cache; its head is not looked at. `false`, and nothing is
+/// done, when it takes more.
 #[inline(always)]
 pub(crate) fn free_of_class_fast(mem: NonNull<u8>, class: Class) -> bool {
     if IS_HARDENED {
@@ -197,17 +191,15 @@ pub(crate) fn free_of_class_fast(mem: NonNull<u8>, class: Class) -> bool {
     may_pass(cache) && cache.push(class, mem)
 }
 
-/// The fast path of a reallocation: from one small class to another within the cache. `None`, and nothing is done, when it takes
-/// more.
+/// As [`free_of_class_fast`], for a block whose head says the class.
 #[cfg(all(not(test), any(feature = "preload", feature = "override")))]
 #[inline(always)]
-pub(crate) fn reallocate_fast(mem: NonNull<u8>, bytes: usize) -> Option<NonNull<u8>> {
-    let new = Class::of_small_request(bytes)?;
-    let old = MALLOC.small_class_of(mem)?;
-    reallocate_of_class_fast(mem, old, new, old.chunk().usable().min(bytes))
+pub(crate) fn free_fast(mem: NonNull<u8>) -> bool {
+    MALLOC.small_class_of(mem).is_some_and(|class| free_of_class_fast(mem, class))
 }
 
-/// As [`reallocate_fast`], for a block that is known to be of the class `old`; `len` bytes of what it holds go with it.
+/// The fast path of a reallocation: from one small class to another within the cache, with `len` bytes of what the block holds.
+/// `None`, and nothing is done, when it takes more.
 #[inline(always)]
 pub(crate) fn reallocate_of_class_fast(mem: NonNull<u8>, old: Class, new: Class, len: usize) -> Option<NonNull<u8>> {
     if IS_HARDENED {
@@ -229,6 +221,15 @@ pub(crate) fn reallocate_of_class_fast(mem: NonNull<u8>, old: Class, new: Class,
         free_plain(mem);
     }
     Some(moved)
+}
+
+/// As [`reallocate_of_class_fast`], for a block whose head says the class.
+#[cfg(all(not(test), any(feature = "preload", feature = "override")))]
+#[inline(always)]
+pub(crate) fn reallocate_fast(mem: NonNull<u8>, bytes: usize) -> Option<NonNull<u8>> {
+    let new = Class::of_small_request(bytes)?;
+    let old = MALLOC.small_class_of(mem)?;
+    reallocate_of_class_fast(mem, old, new, old.chunk().usable().min(bytes))
 }
 
 /// The calling thread's cache, or `None` while it has none: then the main arena serves it.
