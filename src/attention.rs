@@ -12,13 +12,16 @@ pub(crate) enum Reason {
     Perturb = 1,
     /// Free memory lies unused, and the clock is to be looked at.
     PurgeDue = 2,
+    /// Somebody takes from another thread's cache: whoever comes to his own waits.
+    Taking = 4,
 }
 
 /// The word.
 #[derive(Debug)]
 pub(crate) struct Attention(AtomicUsize);
 
-// Relaxed throughout: a request that sees a change a moment later is as good as one that came a moment earlier.
+// A request that sees a change a moment later is as good as one that came a moment earlier, but for `Taking`: whoever sees that
+// cleared has to see what was taken, and so loads acquire, and stores release.
 impl Attention {
     pub(crate) const fn new() -> Self {
         Self(AtomicUsize::new(0))
@@ -27,27 +30,27 @@ impl Attention {
     /// Whether a request may go the fast path.
     #[inline(always)]
     pub(crate) fn is_quiet(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
+        self.0.load(Ordering::Acquire) == 0
     }
 
     /// Whether a purge that is due is all there is to look at.
     #[inline]
     pub(crate) fn is_only_due(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Reason::PurgeDue as usize
+        self.0.load(Ordering::Acquire) == Reason::PurgeDue as usize
     }
 
     /// Whether `reason` is one.
     #[inline]
     pub(crate) fn has(&self, reason: Reason) -> bool {
-        self.0.load(Ordering::Relaxed) & reason as usize != 0
+        self.0.load(Ordering::Acquire) & reason as usize != 0
     }
 
     /// Sets or clears one reason.
     pub(crate) fn set(&self, reason: Reason, wanted: bool) {
         if wanted {
-            self.0.fetch_or(reason as usize, Ordering::Relaxed);
+            self.0.fetch_or(reason as usize, Ordering::Release);
         } else {
-            self.0.fetch_and(!(reason as usize), Ordering::Relaxed);
+            self.0.fetch_and(!(reason as usize), Ordering::Release);
         }
     }
 }

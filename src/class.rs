@@ -103,6 +103,9 @@ impl Class {
     /// The chunks of the last class; what is longer has none.
     pub(crate) const LONGEST_CHUNK: ChunkSize = Self::nth(CLASSES - 1).chunk();
 
+    /// The smallest.
+    pub(crate) const FIRST: Self = Self::nth(0);
+
     /// Every class.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (0..CLASSES).map(Self::nth)

@@ -30,7 +30,7 @@ use crate::os::Os;
 use crate::os::linux::Linux;
 use crate::settings;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use crate::tcache::CachePtr;
+use crate::tcache::{CachePtr, InUse};
 use crate::walk::{self, Visited};
 use slot::Slot;
 
@@ -50,6 +50,13 @@ static MALLOC: Malloc<Linux> = Malloc::new(Linux::new());
 #[inline]
 pub(crate) fn malloc() -> &'static Malloc<Linux> {
     &MALLOC
+}
+
+/// The calling thread's cache, until that is dropped; it comes from the thread's slot.
+#[inline]
+fn enter(cache: CachePtr) -> InUse {
+    // SAFETY: what is in the slot is this thread's, and it uses that in one place at a time.
+    unsafe { MALLOC.enter(cache) }
 }
 
 /// Makes a thread ready that has not asked for anything yet.
@@ -78,8 +85,7 @@ fn attach() -> Option<CachePtr> {
     let arena = MALLOC.arenas.attach(&MALLOC.source);
     let cache = MALLOC.caches.acquire(&MALLOC.source.os, arena);
     if let Some(cache) = cache {
-        // SAFETY: acquired in the line above.
-        MALLOC.limit(unsafe { cache.cache() });
+        MALLOC.limit(&mut enter(cache));
         if watch_exit(cache) {
             return Some(cache);
         }
@@ -136,6 +142,7 @@ fn begin_process_once() {
         read_environment();
         MALLOC.arenas.settle();
         MALLOC.source.os.watch_copies();
+        MALLOC.source.os.prepare_barriers();
         PROCESS.store(READY, Ordering::Release);
         // These may allocate, and are served by the main arena.
         // SAFETY: handlers that live as long as the process; a refusal is a process whose memory ran out at birth.
@@ -197,10 +204,8 @@ unsafe extern "C" fn thread_ends(value: *mut c_void) {
     }
     if let Some(cache) = Slot::live() {
         Slot::Dead.set();
-        // SAFETY: this thread's cache, which nothing else uses any more.
-        let contents = unsafe { cache.cache() };
-        MALLOC.put_all_away(contents);
-        MALLOC.arenas.detach(contents.arena());
+        MALLOC.put_all_away(&mut enter(cache));
+        MALLOC.arenas.detach(cache.arena());
         cache.release();
     }
     background::note_thread_end();
@@ -241,8 +246,7 @@ pub(crate) fn set(param: Param, value: usize) {
 /// Gives back what nobody uses within a budget; see [`Malloc::trim_within`].
 pub(crate) fn trim_within(budget: Budget) -> Trimmed {
     match Slot::get() {
-        // SAFETY: this thread's cache; the reference ends with the call.
-        Slot::Live(cache) => MALLOC.trim_within(Some(unsafe { cache.cache() }), budget),
+        Slot::Live(cache) => MALLOC.trim_within(Some(&mut enter(cache)), budget),
         _ => MALLOC.trim_within(None, budget),
     }
 }
@@ -252,8 +256,7 @@ pub(crate) fn trim(pad: usize) -> usize {
     #[cfg(feature = "hardened")]
     hardened::empty_quarantine();
     match Slot::get() {
-        // SAFETY: this thread's cache; the reference ends with the call.
-        Slot::Live(cache) => MALLOC.trim(Some(unsafe { cache.cache() }), pad),
+        Slot::Live(cache) => MALLOC.trim(Some(&mut enter(cache)), pad),
         _ => MALLOC.trim(None, pad),
     }
 }

@@ -68,6 +68,7 @@ mod figures;
 mod generation;
 #[cfg(all(not(loom), feature = "hardened"))]
 mod guarded;
+mod handshake;
 #[cfg_attr(loom, allow(dead_code))]
 mod lineage;
 mod publish;

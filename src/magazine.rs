@@ -23,7 +23,7 @@
 
 use core::ptr::{self, NonNull};
 // Not the models' own, which no constant can have.
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use crate::class::{CLASSES, Class, MAGAZINE_BLOCKS};
 use crate::fatal::{Misuse, check, fatal};
@@ -33,6 +33,8 @@ use crate::size::ALIGNMENT;
 /// Bits that no block's address has: the alignment's, and those above user space.
 const IMPOSSIBLE: usize = !((1 << crate::arch::ADDRESS_BITS) - 1) | (ALIGNMENT - 1);
 const COUNT_SHIFT: u32 = 48;
+/// How many blocks stay where a loaded magazine is cut.
+pub(crate) const LEFT_BY_CUT: usize = 2;
 /// How many blocks are looked at for one that is aligned.
 const MOST_PASSED_BY: usize = 8;
 const _: () = assert!(crate::arch::ADDRESS_BITS <= COUNT_SHIFT);
@@ -144,11 +146,15 @@ fn overwritten(mem: NonNull<u8>) -> ! {
     fatal(misuse, mem.addr().get())
 }
 
+/// A word of a block that may be in another thread's hands at the moment.
+fn word_now<'a>(mem: NonNull<u8>, index: usize) -> &'a AtomicUsize {
+    // SAFETY: an aligned word of any block; whoever writes it, it is read in one piece.
+    unsafe { word(mem, index).cast().as_ref() }
+}
+
 /// As [`is_cached`], for a block that may be in another thread's hands at the moment.
 pub(crate) fn is_cached_now(mem: NonNull<u8>) -> bool {
-    // SAFETY: an aligned word of any block; whoever writes it, it is read in one piece.
-    let word = unsafe { word(mem, 1).cast::<AtomicUsize>().as_ref() };
-    is_mark(mem, word.load(Ordering::Relaxed))
+    is_mark(mem, word_now(mem, 1).load(Ordering::Relaxed))
 }
 
 /// The block is neither cached nor free any more, or is about to go to its arena.
@@ -179,6 +185,21 @@ fn next(mem: NonNull<u8>, class: Class, masks: Masks) -> *mut u8 {
         overwritten(mem);
     }
     mem.as_ptr().with_addr(next)
+}
+
+/// As [`next`], for a block that may be in another thread's hands at the moment: `None` as well where it is not cached.
+fn next_now(mem: NonNull<u8>, class: Class, masks: Masks) -> Option<NonNull<u8>> {
+    let [link, mark] = [0, 1].map(|index| word_now(mem, index).load(Ordering::Relaxed));
+    let next = secret::unmixed(link) ^ masks.link(mem);
+    let is_sound = next & IMPOSSIBLE == 0 && mark == masks.mark(mem, class);
+    if is_sound { NonNull::new(mem.as_ptr().with_addr(next)) } else { None }
+}
+
+/// How many blocks are linked to each other from `first` on; no more than a magazine has.
+fn chain_len(first: Option<NonNull<u8>>, class: Class) -> usize {
+    let masks = Masks::of_process();
+    let next = |&mem: &NonNull<u8>| NonNull::new(next(mem, class, masks));
+    core::iter::successors(first, next).take(MAGAZINE_BLOCKS).count()
 }
 
 /// The block that a cached block of `class` is linked to, which is cleared. An overwritten link or mark ends the process.
@@ -282,6 +303,11 @@ impl Magazine {
         Self { first: self.first.take(), class: self.class, count }
     }
 
+    /// Counts its blocks, which were [cut](Loaded::cut) off.
+    pub(crate) fn recount(&mut self) {
+        self.set_count(chain_len(self.first, self.class));
+    }
+
     /// Becomes `other`, which an empty magazine can.
     #[inline]
     pub(crate) fn refill(&mut self, other: Self) {
@@ -312,8 +338,8 @@ impl Magazine {
 #[derive(Debug)]
 #[repr(C, align(16))]
 pub(crate) struct Loaded {
-    /// Null when there is none: an `Option` would be looked at each time that it is written.
-    first: *mut u8,
+    /// Null when there is none. Written by the owner only, as an atomic, because whoever takes from an idle cache reads it.
+    first: AtomicPtr<u8>,
     /// As a [`Magazine`]'s.
     count: AtomicU32,
     /// 0 when nothing is to be cached, and when another thread has rung. Relaxed: whoever rings makes the owner look
@@ -326,7 +352,17 @@ const _: () = assert!(size_of::<Loaded>() == 16);
 impl Loaded {
     #[expect(clippy::declare_interior_mutable_const, reason = "a value to begin with")]
     pub(crate) const EMPTY: Self =
-        Self { first: ptr::null_mut(), count: AtomicU32::new(0), capacity: AtomicU32::new(0) };
+        Self { first: AtomicPtr::new(ptr::null_mut()), count: AtomicU32::new(0), capacity: AtomicU32::new(0) };
+
+    #[inline(always)]
+    fn first(&self) -> *mut u8 {
+        self.first.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn set_first(&self, first: *mut u8) {
+        self.first.store(first, Ordering::Relaxed);
+    }
 
     /// How many blocks it holds.
     #[inline(always)]
@@ -353,24 +389,26 @@ impl Loaded {
     /// Adds a block of `class`, which is its own, as [`Magazine::push`] does. `false`, and nothing is done, when there is no
     /// room, or the block says that it is cached already: its free is misuse then, which is for the slow path to say.
     #[inline(always)]
-    pub(crate) fn push(&mut self, mem: NonNull<u8>, class: Class, masks: Masks) -> bool {
+    pub(crate) fn push(&mut self, mem: NonNull<u8>, class: Class, masks: &Masks) -> bool {
         let count = self.count();
         if !cfg!(heapwright_unchecked) && load(mem, 1) == masks.mark(mem, class) || count >= self.capacity() {
             return false;
         }
-        check!(self.first != mem.as_ptr(), DoubleFree, mem.addr().get());
-        link(mem, self.first, class, masks);
-        self.first = mem.as_ptr();
+        let first = self.first();
+        check!(first != mem.as_ptr(), DoubleFree, mem.addr().get());
+        link(mem, first, class, *masks);
+        self.set_first(mem.as_ptr());
         self.set_count(count + 1);
         true
     }
 
     /// Takes a block out, as [`Magazine::pop`] does.
     #[inline(always)]
-    pub(crate) fn pop(&mut self, class: Class, masks: Masks) -> Option<NonNull<u8>> {
-        let mem = NonNull::new(self.first)?;
-        self.first = unlink(mem, class, masks);
-        crate::arch::prefetch(self.first);
+    pub(crate) fn pop(&mut self, class: Class, masks: &Masks) -> Option<NonNull<u8>> {
+        let mem = NonNull::new(self.first())?;
+        let next = unlink(mem, class, *masks);
+        self.set_first(next);
+        crate::arch::prefetch(next);
         // As for a magazine. Too dear here in a release build: there the other magazine finds that its blocks are cached no more.
         if cfg!(debug_assertions) && self.count() == 0 {
             overwritten(mem);
@@ -384,14 +422,14 @@ impl Loaded {
     pub(crate) fn pop_aligned(&mut self, class: Class, alignment: usize) -> Option<NonNull<u8>> {
         let masks = Masks::of_process();
         let mut before = None;
-        let mut at = self.first;
+        let mut at = self.first();
         for _ in 0..MOST_PASSED_BY {
             let mem = NonNull::new(at)?;
             at = next(mem, class, masks);
             if mem.addr().get().is_multiple_of(alignment) {
                 match before {
                     Some(before) => link(before, at, class, masks),
-                    None => self.first = at,
+                    None => self.set_first(at),
                 }
                 clear(mem);
                 self.set_count(self.count().saturating_sub(1));
@@ -405,15 +443,43 @@ impl Loaded {
     /// Takes everything.
     pub(crate) fn take(&mut self, class: Class) -> Magazine {
         let count = AtomicU32::new(self.count() as u32);
+        let first = NonNull::new(self.first());
+        self.set_first(ptr::null_mut());
         self.set_count(0);
-        Magazine { first: NonNull::new(core::mem::replace(&mut self.first, ptr::null_mut())), class, count }
+        Magazine { first, class, count }
     }
 
     /// Holds the blocks of `magazine`, when it is empty.
     pub(crate) fn load(&mut self, magazine: Magazine) {
-        debug_assert!(self.first.is_null());
-        self.first = magazine.first.map_or(ptr::null_mut(), NonNull::as_ptr);
+        debug_assert!(self.first().is_null());
+        self.set_first(magazine.first.map_or(ptr::null_mut(), NonNull::as_ptr));
         self.set_count(magazine.count());
+    }
+
+    /// Takes out what lies behind the second block, while the owner may be in the middle of taking one out or putting one in, for as
+    /// long as he likes, but begins nothing new. Whatever he has read so far, he comes to an end with the blocks that stay:
+    ///
+    /// ```text
+    ///   first -> A -> B -> C -> D       a pop that has read A leaves B as the first one
+    ///   first -> A -> B    C -> D       a push that has read A puts its block before it
+    /// ```
+    ///
+    /// Where he has come so far that A carries no mark any more, nothing is taken. What is left and what is taken has to be
+    /// [counted](Self::recount).
+    pub(crate) fn cut(&self, class: Class) -> Magazine {
+        let masks = Masks::of_process();
+        let first = NonNull::new(self.first());
+        let second = first.and_then(|first| next_now(first, class, masks));
+        let third = second.and_then(|second| Some((second, next_now(second, class, masks)?)));
+        let Some((second, third)) = third else { return Magazine::of(class) };
+        word_now(second, 0).store(secret::mixed(masks.link(second)), Ordering::Relaxed);
+        self.set_count(LEFT_BY_CUT);
+        Magazine { first: Some(third), class, count: AtomicU32::new(0) }
+    }
+
+    /// Counts the blocks, after a [`cut`](Self::cut).
+    pub(crate) fn recount(&mut self, class: Class) {
+        self.set_count(chain_len(NonNull::new(self.first()), class));
     }
 }
 
@@ -536,19 +602,88 @@ mod tests {
         let mut loaded = Loaded::EMPTY;
         loaded.set_capacity(64);
         let order = [plain[0], aligned[0], plain[1], plain[2], aligned[1]];
-        order.into_iter().for_each(|mem| assert!(loaded.push(mem, class(), masks())));
+        order.into_iter().for_each(|mem| assert!(loaded.push(mem, class(), &masks())));
         assert_eq!(
             [loaded.pop_aligned(class(), 64), loaded.pop_aligned(class(), 64)],
             [Some(aligned[1]), Some(aligned[0])]
         );
         assert_eq!((loaded.pop_aligned(class(), 64), loaded.count()), (None, 3));
-        assert!(loaded.push(aligned[2], class(), masks()));
-        plain[3..3 + MOST_PASSED_BY].iter().for_each(|&mem| assert!(loaded.push(mem, class(), masks())));
+        assert!(loaded.push(aligned[2], class(), &masks()));
+        plain[3..3 + MOST_PASSED_BY].iter().for_each(|&mem| assert!(loaded.push(mem, class(), &masks())));
         assert_eq!(loaded.pop_aligned(class(), 64), None, "too far back");
         assert!(aligned[..2].iter().all(|&mem| load(mem, 0) == 0 && load(mem, 1) == 0));
-        let rest: Vec<_> = core::iter::from_fn(|| loaded.pop(class(), masks())).collect();
+        let rest: Vec<_> = core::iter::from_fn(|| loaded.pop(class(), &masks())).collect();
         let behind = [aligned[2], plain[2], plain[1], plain[0]];
         assert!(rest.iter().eq(plain[3..3 + MOST_PASSED_BY].iter().rev().chain(&behind)));
+    }
+
+    /// These blocks, the last on top.
+    fn loaded(mems: &[NonNull<u8>]) -> Loaded {
+        let mut loaded = Loaded::EMPTY;
+        loaded.set_capacity(64);
+        mems.iter().for_each(|&mem| assert!(loaded.push(mem, class(), &masks())));
+        loaded
+    }
+
+    /// All blocks, which are as many as they are counted.
+    fn rest(mut loaded: Loaded) -> Vec<NonNull<u8>> {
+        loaded.recount(class());
+        let count = loaded.count();
+        let rest: Vec<_> = core::iter::from_fn(|| loaded.pop(class(), &masks())).collect();
+        assert_eq!(rest.len(), count);
+        rest
+    }
+
+    #[test]
+    fn what_lies_behind_the_second_block_is_cut_off() {
+        for len in 0..5 {
+            let mut blocks = [Block { _words: [0; 4] }; 5];
+            let mems = mems(&mut blocks);
+            let loaded = loaded(&mems[..len]);
+            let mut taken = loaded.cut(class());
+            taken.recount();
+            assert_eq!((taken.count(), loaded.count()), (len.saturating_sub(2), len.min(2)));
+            let taken: Vec<_> = core::iter::from_fn(|| taken.pop()).collect();
+            assert!(rest(loaded).iter().chain(&taken).eq(mems[..len].iter().rev()));
+        }
+    }
+
+    /// Each step of a pop and of a push that a cut may come in front of: what the owner has read before that is what it goes on with.
+    #[test]
+    fn a_fast_path_that_is_cut_comes_to_an_end_with_the_blocks_that_stay() {
+        for step in 0..3 {
+            let mut blocks = [Block { _words: [0; 4] }; 5];
+            let mems = mems(&mut blocks);
+            let loaded = loaded(&mems);
+            let (first, second) = (mems[4], mems[3]);
+            if step > 0 {
+                clear(first);
+            }
+            if step > 1 {
+                loaded.set_first(second.as_ptr());
+            }
+            let mut taken = loaded.cut(class());
+            clear(first);
+            loaded.set_first(second.as_ptr());
+            taken.recount();
+            assert_eq!(taken.count(), [3, 0, 2][step], "none while the first block is neither cached nor gone");
+            let left = rest(loaded);
+            assert_eq!(left.first(), Some(&second));
+            assert_eq!(left.len() + taken.count(), 4);
+        }
+        for step in 0..2 {
+            let mut blocks = [Block { _words: [0; 4] }; 5];
+            let mems = mems(&mut blocks);
+            let loaded = loaded(&mems[..4]);
+            link(mems[4], mems[3].as_ptr(), class(), masks());
+            if step > 0 {
+                loaded.set_first(mems[4].as_ptr());
+            }
+            let mut taken = loaded.cut(class());
+            loaded.set_first(mems[4].as_ptr());
+            taken.recount();
+            assert_eq!((rest(loaded).len(), taken.count()), [(3, 2), (2, 3)][step]);
+        }
     }
 
     #[test]
@@ -558,7 +693,7 @@ mod tests {
         let mems = mems(&mut blocks);
         let mut loaded = Loaded::EMPTY;
         loaded.set_capacity(64);
-        mems.iter().for_each(|&mem| assert!(loaded.push(mem, class(), masks())));
+        mems.iter().for_each(|&mem| assert!(loaded.push(mem, class(), &masks())));
         store(mems[3], 0, 0x4141_4141_4141_4141);
         loaded.pop_aligned(class(), 1 << 20);
     }

@@ -20,6 +20,7 @@
 #![allow(unsafe_code)]
 
 mod cached;
+mod idle;
 mod order;
 mod purge;
 mod trim;

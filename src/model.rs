@@ -20,7 +20,7 @@ use crate::malloc::{Contents, Malloc};
 use crate::options::{Param, default};
 use crate::os::Os;
 use crate::os::fake::{FakeOs, Refuse};
-use crate::tcache::{CachePtr, ThreadCache};
+use crate::tcache::{CachePtr, InUse};
 use crate::walk::{self, Chunk, Visited};
 
 /// One thing that a program, or somebody else in the process, does.
@@ -167,7 +167,7 @@ impl Model {
         match self.malloc.caches.acquire(self.os(), arena) {
             Some(cache) => {
                 self.threads.push(cache);
-                self.malloc.limit(self.cache(self.threads.len() - 1));
+                self.malloc.limit(&mut self.cache(self.threads.len() - 1));
             }
             None => self.malloc.arenas.detach(arena),
         }
@@ -179,9 +179,8 @@ impl Model {
         if self.threads.len() > 1 {
             let thread = self.threads.swap_remove(at % self.threads.len());
             // SAFETY: the model's own cache.
-            let cache = unsafe { thread.cache() };
-            self.malloc.put_all_away(cache);
-            self.malloc.arenas.detach(cache.arena());
+            self.malloc.put_all_away(&mut *unsafe { self.malloc.enter(thread) });
+            self.malloc.arenas.detach(thread.arena());
             thread.release();
         }
     }
@@ -197,14 +196,13 @@ impl Model {
 
     /// The cache of a thread.
     #[allow(unsafe_code)]
-    #[expect(clippy::mut_from_ref, reason = "one at a time")]
-    fn cache(&self, at: usize) -> &mut ThreadCache {
+    fn cache(&self, at: usize) -> InUse {
         // SAFETY: the model's threads own their caches, and are one thread.
-        unsafe { self.threads[at % self.threads.len()].cache() }
+        unsafe { self.malloc.enter(self.threads[at % self.threads.len()]) }
     }
 
     fn allocate(&self, thread: usize, bytes: usize, contents: Contents) -> Option<NonNull<u8>> {
-        let cache = self.cache(thread);
+        let cache = &mut self.cache(thread);
         match Class::of_request(bytes) {
             Some(class) => self.malloc.allocate_cached(cache, class, contents),
             None => self.malloc.allocate_uncached(cache, bytes, 16, contents),
@@ -221,7 +219,7 @@ impl Model {
             }
             Operation::AllocateAligned { bytes, log_alignment, arena } => {
                 let alignment = 1 << log_alignment;
-                let cache = self.cache(arena);
+                let cache = &mut self.cache(arena);
                 let mem = self.malloc.allocate_uncached(cache, bytes, alignment, Contents::Zero);
                 self.keep(mem, bytes, alignment, true);
             }
@@ -285,7 +283,7 @@ impl Model {
         let block = self.blocks.swap_remove(at % self.blocks.len());
         block.assert_kept(block.bytes);
         // Any thread may free any block.
-        self.malloc.free_cached(self.cache(at), block.mem);
+        self.malloc.free_cached(&mut self.cache(at), block.mem);
     }
 
     fn resize(&mut self, at: usize, bytes: usize, arena: usize) {
@@ -294,7 +292,7 @@ impl Model {
         }
         let at = at % self.blocks.len();
         let (mem, alignment) = (self.blocks[at].mem, self.blocks[at].alignment);
-        let moved = self.malloc.reallocate_cached(self.cache(arena), mem, bytes, alignment);
+        let moved = self.malloc.reallocate_cached(&mut self.cache(arena), mem, bytes, alignment);
         let block = &mut self.blocks[at];
         match moved {
             Some(mem) => {
@@ -352,7 +350,7 @@ impl Model {
             self.assert_consistent();
         }
         for at in 0..self.threads.len() {
-            self.malloc.trim(Some(self.cache(at)), 0);
+            self.malloc.trim(Some(&mut self.cache(at)), 0);
         }
         self.assert_consistent();
         let stats = crate::stats::collect(self.malloc);

@@ -72,6 +72,19 @@ pub(crate) unsafe trait Os: Sync {
     /// Whether this process is such a copy.
     fn lineage(&self) -> Lineage<'_>;
 
+    /// Makes every thread of the process pass a barrier, for the [handshake](crate::handshake). `false` where that cannot be done.
+    fn make_barrier(&self) -> bool;
+
+    /// From now on [`make_barrier`](Self::make_barrier) is quick. Called while the process has one thread, if it can be.
+    fn prepare_barriers(&self);
+
+    /// The number of the calling thread, which is not 0.
+    fn thread(&self) -> u32;
+
+    /// Whether the thread of this number sleeps in a system call, and is in the middle of nothing else. `false` where that is not
+    /// known.
+    fn is_asleep(&self, thread: u32) -> bool;
+
     /// Lets other threads run.
     fn pause(&self);
 

@@ -24,7 +24,7 @@ use crate::magazine;
 use crate::size::ChunkSize;
 
 /// How many blocks a thread keeps, and how many lengths it remembers.
-const PLACES: usize = 8;
+pub(crate) const PLACES: usize = 8;
 /// Bytes of all blocks that it keeps, at most.
 const MOST_BYTES: usize = 256 << 10;
 /// The longest request that is kept, in bytes.

@@ -36,7 +36,7 @@ use crate::class::Class;
 use crate::malloc::{Contents, Malloc};
 use crate::options::{Param, TABLE};
 use crate::os::fake::FakeOs;
-use crate::tcache::{CachePtr, ThreadCache};
+use crate::tcache::{CachePtr, InUse};
 use traces::Event;
 
 /// Large enough that a heap is not full at once, small enough for a window of 4,096 of them.
@@ -101,11 +101,10 @@ impl Replay {
         replay.end()
     }
 
-    #[expect(clippy::mut_from_ref, reason = "one at a time")]
-    fn cache(&self, thread: usize) -> &mut ThreadCache {
-        let thread = self.threads[thread].as_ref().expect("a thread that has begun");
+    fn cache(&self, thread: usize) -> InUse {
+        let thread = self.threads[thread].expect("a thread that has begun");
         // SAFETY: the threads own their caches, and are one thread.
-        unsafe { thread.cache() }
+        unsafe { self.malloc.enter(thread) }
     }
 
     fn apply(&mut self, event: Event) {
@@ -116,16 +115,16 @@ impl Replay {
                 let cache = malloc.caches.acquire(&malloc.source.os, arena).expect("memory for a cache");
                 self.threads.resize(self.threads.len().max(thread + 1), None);
                 self.threads[thread] = Some(cache);
-                malloc.limit(self.cache(thread));
+                malloc.limit(&mut self.cache(thread));
             }
             Event::End { thread } => {
-                let cache = self.cache(thread);
+                let cache = &mut self.cache(thread);
                 malloc.put_all_away(cache);
                 malloc.arenas.detach(cache.arena());
                 self.threads[thread].take().expect("a thread that has begun").release();
             }
             Event::Allocate { thread, block, bytes } => {
-                let cache = self.cache(thread);
+                let cache = &mut self.cache(thread);
                 let mem = match Class::of_request(bytes) {
                     Some(class) => malloc.allocate_cached(cache, class, Contents::Any),
                     None => malloc.allocate_uncached(cache, bytes, 16, Contents::Any),
@@ -142,7 +141,7 @@ impl Replay {
             Event::Free { thread, block } => {
                 let block = self.blocks[block].take().expect("a block in use");
                 self.live -= block.bytes;
-                malloc.free_cached(self.cache(thread), block.mem);
+                malloc.free_cached(&mut self.cache(thread), block.mem);
             }
             Event::Pass { milliseconds } => {
                 malloc.source.os.pass(milliseconds);
@@ -171,7 +170,7 @@ impl Replay {
             }
         }
         threads.into_iter().filter(|&thread| thread != first).for_each(|thread| self.apply(Event::End { thread }));
-        self.malloc.trim(Some(self.cache(first)), 0);
+        self.malloc.trim(Some(&mut self.cache(first)), 0);
         self.looks
     }
 }

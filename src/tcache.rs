@@ -21,19 +21,22 @@
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomPinned;
+use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
 use crate::arch::CACHE_LINE;
 use crate::arenas::ArenaCell;
 use crate::claim::{Claim, Condition};
-use crate::class::{self, CLASSES, Class};
+use crate::class::{self, CLASSES, Class, MAGAZINE_BLOCKS};
 use crate::depot::Lane;
-use crate::magazine::{Loaded, Magazine, Masks};
+use crate::handshake::Flag;
+use crate::magazine::{LEFT_BY_CUT, Loaded, Magazine, Masks};
 use crate::os::Os;
 use crate::publish::{Node, Published};
-use crate::recent::Recent;
+use crate::recent::{self, Recent};
 use crate::size::round_up;
-use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of spare magazines that a thread may keep; what is beyond goes to the depot.
 const SPARE_BYTES: usize = 64 << 10;
@@ -48,6 +51,10 @@ pub(crate) struct ThreadCache {
     masks: Masks,
     loaded: [Loaded; CLASSES],
     spare: [Magazine; CLASSES],
+    /// Whether its owner is using it, on another path than the fast ones.
+    in_use: Flag,
+    /// Whether somebody has taken from it since the owner has counted its blocks.
+    was_cut: AtomicBool,
     /// How many chunks the next miss of a class asks an arena for.
     batch: [u8; CLASSES],
     /// Written by the owner only; figures read it.
@@ -60,8 +67,8 @@ pub(crate) struct ThreadCache {
     patience: u32,
     /// How many were to pass after the last look.
     granted: u32,
-    /// The time of the last look, in milliseconds.
-    seen: u64,
+    /// The time of the last look, in milliseconds. Written by the owner only; whoever looks for idle caches reads it too.
+    seen: AtomicU64,
     /// Which limits the capacities are of.
     limits: u32,
     /// Blocks that are too long for a class.
@@ -75,6 +82,8 @@ impl ThreadCache {
     fn new(arena: &'static ArenaCell, lane: Lane) -> Self {
         Self {
             masks: Masks::of_process(),
+            in_use: Flag::new(),
+            was_cut: AtomicBool::new(false),
             loaded: [const { Loaded::EMPTY }; CLASSES],
             spare: Class::each(Magazine::of),
             batch: [1; CLASSES],
@@ -83,7 +92,7 @@ impl ThreadCache {
             spare_bytes: 0,
             patience: 0,
             granted: 0,
-            seen: 0,
+            seen: AtomicU64::new(0),
             limits: 0,
             recent: Recent::new(),
             _shared: PhantomPinned,
@@ -103,9 +112,10 @@ impl ThreadCache {
     /// The clock shows `now`, in milliseconds. Only a thread that comes again within its resolution is busy enough to let
     /// some requests pass.
     pub(crate) fn note_time(&mut self, now: u64) {
-        self.granted = if now == self.seen { (2 * self.granted).clamp(1, MOST_PATIENCE) } else { 0 };
+        self.granted =
+            if now == self.seen.load(Ordering::Relaxed) { (2 * self.granted).clamp(1, MOST_PATIENCE) } else { 0 };
         self.patience = self.granted;
-        self.seen = now;
+        self.seen.store(now, Ordering::Relaxed);
     }
 
     /// The thread's arena.
@@ -121,7 +131,7 @@ impl ThreadCache {
         self.lane
     }
 
-    pub(crate) fn set_arena(&mut self, arena: &'static ArenaCell) {
+    pub(crate) fn set_arena(&self, arena: &'static ArenaCell) {
         self.arena.store(core::ptr::from_ref(arena).cast_mut(), Ordering::Relaxed);
     }
 
@@ -147,19 +157,19 @@ impl ThreadCache {
         self.limits = limits;
     }
 
-    /// The loaded magazine of `class`, by the one number that a mark needs as well.
+    /// The loaded magazine of `class`, by the one number that a mark needs as well, and what its blocks' words are masked with.
     #[inline(always)]
-    fn loaded(&mut self, class: Class) -> &mut Loaded {
+    fn loaded(&mut self, class: Class) -> (&mut Loaded, &Masks) {
         const _: () = assert!(size_of::<Loaded>() == Class::OFFSET);
         // SAFETY: an element of the table, which has one for each class.
-        unsafe { &mut *self.loaded.as_mut_ptr().byte_add(class.offset()) }
+        (unsafe { &mut *self.loaded.as_mut_ptr().byte_add(class.offset()) }, &self.masks)
     }
 
     /// A cached block of `class`, if the loaded magazine has one.
     #[inline(always)]
     pub(crate) fn pop(&mut self, class: Class) -> Option<NonNull<u8>> {
-        let masks = self.masks;
-        self.loaded(class).pop(class, masks)
+        let (loaded, masks) = self.loaded(class);
+        loaded.pop(class, masks)
     }
 
     /// A cached block of `class` at a multiple of `alignment`, if the loaded magazine has one near its front.
@@ -183,8 +193,8 @@ impl ThreadCache {
     /// is cached already.
     #[inline(always)]
     pub(crate) fn push(&mut self, class: Class, mem: NonNull<u8>) -> bool {
-        let masks = self.masks;
-        self.loaded(class).push(mem, class, masks)
+        let (loaded, masks) = self.loaded(class);
+        loaded.push(mem, class, masks)
     }
 
     /// Whether blocks of `class` are cached at all.
@@ -244,6 +254,13 @@ impl ThreadCache {
         self.spare_bytes = 0;
     }
 
+    /// Counts what was cut while this thread may have been in the middle of a fast path.
+    #[cold]
+    fn recount(&mut self) {
+        self.was_cut.store(false, Ordering::Relaxed);
+        Class::all().filter(|class| class.is_small()).for_each(|class| self.loaded[class.index()].recount(class));
+    }
+
     /// Makes a cache whole that another thread may have been busy with when the process forked.
     fn recover(&mut self) {
         self.spare_bytes = 0;
@@ -274,11 +291,109 @@ impl ThreadCache {
 pub(crate) struct CacheCell {
     cache: UnsafeCell<ThreadCache>,
     owner: Claim,
+    /// The system's number of its owner; 0 where that is not known.
+    thread: AtomicU32,
     older: AtomicPtr<CacheCell>,
 }
 
-// SAFETY: `cache` is reached through a `CachePtr` only, of which the owner has the only one.
+// SAFETY: `cache` is reached through a `CachePtr`, of which the owner has the only one, or by way of the handshake.
 unsafe impl Sync for CacheCell {}
+
+impl CacheCell {
+    #[inline(always)]
+    fn in_use(&self) -> &Flag {
+        // SAFETY: of what its owner may be busy with only an atomic is reached.
+        unsafe { &(*self.cache.get()).in_use }
+    }
+
+    /// Whether a thread has it that is not using it: for whoever has said that it takes, and made all threads pass a barrier.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.owner.is_taken() && !self.in_use().is_raised()
+    }
+
+    /// When its owner has last looked at the clock, in milliseconds.
+    pub(crate) fn seen(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { &(*self.cache.get()).seen }.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of all blocks in it, but for `stay` in each magazine of a small class. Counts are read while its owner goes on: exact
+    /// once that rests.
+    fn bytes_beyond(&self, stay: usize) -> usize {
+        let cache = self.cache.get();
+        let bytes = Class::all().map(|class| {
+            // SAFETY: as above.
+            let (loaded, spare) = unsafe { (&(*cache).loaded[class.index()], &(*cache).spare[class.index()]) };
+            let stay = if class.is_small() { stay } else { 0 };
+            (loaded.count().min(MAGAZINE_BLOCKS).saturating_sub(stay) + spare.count()) * class.chunk().get()
+        });
+        // SAFETY: as above.
+        bytes.sum::<usize>() + unsafe { &(*cache).recent }.bytes()
+    }
+
+    /// Bytes of all blocks that could be taken from its owner.
+    pub(crate) fn bytes_to_take(&self) -> usize {
+        self.bytes_beyond(LEFT_BY_CUT)
+    }
+
+    /// The system's number of its owner.
+    pub(crate) fn thread(&self) -> u32 {
+        self.thread.load(Ordering::Relaxed)
+    }
+
+    /// Takes its `piece`-th piece out; there are [`PIECES`]. Of loaded magazines of small classes two blocks stay unless the owner
+    /// `is_asleep`: he may be in the middle of a fast path.
+    ///
+    /// # Safety
+    ///
+    /// - It [is at rest](Self::is_at_rest), and stays so.
+    pub(crate) unsafe fn take_piece(&self, piece: usize, is_asleep: bool) -> Piece {
+        let cache = self.cache.get();
+        // SAFETY: of what a fast path may be busy with only atomics are reached, here and below.
+        unsafe { &(*cache).was_cut }.store(true, Ordering::Relaxed);
+        let magazines = core::array::from_fn(|at| {
+            let Some(class) = Class::all().nth(piece * PIECE + at / 2) else { return Magazine::of(Class::FIRST) };
+            let index = class.index();
+            if at % 2 == 0 && class.is_small() && !is_asleep {
+                // SAFETY: as above.
+                return unsafe { &(*cache).loaded[index] }.cut(class);
+            }
+            if at % 2 == 0 {
+                // SAFETY: the caller's promise; no fast path comes to large classes, or is under way.
+                return unsafe { &mut (*cache).loaded[index] }.take(class);
+            }
+            // SAFETY: the caller's promise; no fast path comes to spare magazines, or to what is theirs.
+            let (spare, spare_bytes, batch) =
+                unsafe { (&mut (*cache).spare[index], &mut (*cache).spare_bytes, &mut (*cache).batch[index]) };
+            *batch = 1;
+            *spare_bytes -= spare.bytes();
+            spare.take()
+        });
+        let mut blocks = [None; recent::PLACES];
+        if piece + 1 == PIECES {
+            let mut places = blocks.iter_mut();
+            // SAFETY: the caller's promise; no fast path comes to blocks without a class.
+            unsafe { &mut (*cache).recent }.drain(|mem| {
+                if let Some(place) = places.next() {
+                    *place = Some(mem);
+                }
+            });
+        }
+        Piece { magazines, blocks }
+    }
+}
+
+/// Classes of a piece: what is taken out of another thread's cache at once is kept on a stack that may be short.
+const PIECE: usize = CLASSES / 4;
+/// Pieces of a cache: its classes', and what has no class.
+pub(crate) const PIECES: usize = CLASSES.div_ceil(PIECE) + 1;
+
+/// A part of what was in a cache.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) magazines: [Magazine; 2 * PIECE],
+    pub(crate) blocks: [Option<NonNull<u8>>; recent::PLACES],
+}
 
 impl Node for CacheCell {
     fn older(&self) -> &AtomicPtr<Self> {
@@ -310,16 +425,43 @@ impl CachePtr {
         Self(unsafe { &*address.cast() })
     }
 
-    /// The cache itself.
+    /// The cache itself, for a fast path, which says nowhere that it is at it.
     ///
     /// # Safety
     ///
-    /// - The calling thread owns it, and has no other reference to it.
-    #[inline]
+    /// - The calling thread owns it, is not using it already, and looks first whether somebody takes from caches.
+    /// - It takes a block out of a loaded magazine of a small class, or puts one in, or both with two of them, and nothing else.
+    #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "the owner is the only one who gets here")]
-    pub(crate) unsafe fn cache(&self) -> &mut ThreadCache {
+    pub(crate) unsafe fn at_hand(&self) -> &mut ThreadCache {
         // SAFETY: the caller's promise.
         unsafe { &mut *self.0.cache.get() }
+    }
+
+    /// The cache itself, for whatever its owner does with it, until that is dropped.
+    ///
+    /// # Safety
+    ///
+    /// - The calling thread owns it, and is not using it already.
+    /// - It does nothing with it if a word that it reads from now on says that caches are being taken from.
+    #[inline(always)]
+    pub(crate) unsafe fn enter(self) -> InUse {
+        #[cfg(test)]
+        assert!(!self.0.in_use().is_raised(), "a thread uses its cache in one place at a time");
+        self.0.in_use().raise();
+        InUse(self.0)
+    }
+
+    /// The arena of the thread that owns it.
+    pub(crate) fn arena(self) -> &'static ArenaCell {
+        // SAFETY: the cell lives for ever; of what its owner may be busy with only an atomic is read, which was stored from a
+        // reference that lasts for ever.
+        unsafe { &*(*self.0.cache.get()).arena.load(Ordering::Relaxed) }
+    }
+
+    /// Its owner is the thread of this number.
+    pub(crate) fn note_thread(self, thread: u32) {
+        self.0.thread.store(thread, Ordering::Relaxed);
     }
 
     /// Gives it back, for another thread.
@@ -328,22 +470,64 @@ impl CachePtr {
     }
 }
 
+/// A cache while its owner uses it.
+#[derive(Debug)]
+pub(crate) struct InUse(&'static CacheCell);
+
+impl Deref for InUse {
+    type Target = ThreadCache;
+
+    #[inline(always)]
+    fn deref(&self) -> &ThreadCache {
+        // SAFETY: whoever entered is the only one who gets here.
+        unsafe { &*self.0.cache.get() }
+    }
+}
+
+impl DerefMut for InUse {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut ThreadCache {
+        // SAFETY: as above.
+        unsafe { &mut *self.0.cache.get() }
+    }
+}
+
+impl InUse {
+    /// Nobody takes from it now: sees to it that what was taken is counted.
+    #[inline]
+    pub(crate) fn count_what_is_left(&mut self) {
+        if self.was_cut.load(Ordering::Relaxed) {
+            self.recount();
+        }
+    }
+}
+
+impl Drop for InUse {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.in_use().lower();
+    }
+}
+
 /// All thread caches that there have ever been.
 #[derive(Debug)]
 pub(crate) struct Caches {
     published: Published<CacheCell>,
+    /// Held by whoever takes from a cache that is another thread's.
+    pub(crate) gate: Mutex<()>,
 }
 
 impl Caches {
     pub(crate) const fn new() -> Self {
-        Self { published: Published::new() }
+        Self { published: Published::new(), gate: <Mutex<()>>::new(()) }
     }
 
     /// A cache for a thread of `arena`: one that nobody owns, or a new one. `None` when there is no memory.
     pub(crate) fn acquire<O: Os>(&self, os: &O, arena: &'static ArenaCell) -> Option<CachePtr> {
         let cache = self.idle().next().or_else(|| self.make(os, arena))?;
-        // SAFETY: acquired in the line above, and used by nobody else until it is returned.
-        unsafe { cache.cache() }.set_arena(arena);
+        // SAFETY: acquired in the line above, and not in use; only an atomic is written.
+        unsafe { cache.enter() }.set_arena(arena);
+        cache.note_thread(os.thread());
         Some(cache)
     }
 
@@ -353,8 +537,10 @@ impl Caches {
             let condition = cell.owner.try_take()?;
             let cache = CachePtr(cell);
             if condition == Condition::InDoubt {
-                // SAFETY: acquired above.
-                unsafe { cache.cache() }.recover();
+                let _gate = self.gate.lock();
+                cell.in_use().lower();
+                // SAFETY: acquired above, and nobody takes from it: that would need the gate.
+                unsafe { cache.enter() }.recover();
             }
             Some(cache)
         })
@@ -365,6 +551,7 @@ impl Caches {
         let cell = CacheCell {
             cache: UnsafeCell::new(ThreadCache::new(arena, Lane::of_nth(self.published.iter().count()))),
             owner: Claim::taken(),
+            thread: AtomicU32::new(0),
             older: AtomicPtr::new(core::ptr::null_mut()),
         };
         // SAFETY: a fresh mapping, long enough and aligned to a page.
@@ -391,19 +578,25 @@ impl Caches {
     /// it. Counts are read while their owners go on: exact once those rest.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(Option<&'static ArenaCell>, usize)) {
         for cell in self.published.iter() {
-            let cache = cell.cache.get();
-            let bytes = Class::all()
-                .map(|class| {
-                    // SAFETY: the cell lives for ever; of what its owner may be busy with only atomics are read.
-                    let (loaded, spare) = unsafe { (&(*cache).loaded[class.index()], &(*cache).spare[class.index()]) };
-                    (loaded.count() + spare.count()) * class.chunk().get()
-                })
-                .sum::<usize>();
-            // SAFETY: as above.
-            let bytes = bytes + unsafe { &(*cache).recent }.bytes();
-            // SAFETY: as above; the pointer was stored from a reference that lasts for ever.
-            let arena = unsafe { &*(*cache).arena.load(Ordering::Relaxed) };
-            visit(cell.owner.is_taken().then_some(arena), bytes);
+            visit(cell.owner.is_taken().then_some(CachePtr(cell).arena()), cell.bytes_beyond(0));
+        }
+    }
+
+    /// Those that threads have.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = &'static CacheCell> {
+        self.published.iter().filter(|cell| cell.owner.is_taken())
+    }
+
+    /// In a copy that no handler was told of, where threads have other numbers: what was being taken from a cache is lost, and that
+    /// one whole again.
+    pub(crate) fn put_in_order(&self) {
+        self.published.iter().for_each(|cell| CachePtr(cell).note_thread(0));
+        // SAFETY: looked at, and released below once for the holder that is not here.
+        let raw = unsafe { self.gate.raw() };
+        if raw.is_left_held() {
+            // SAFETY: one that is in use is not the one; the owners of the others wait for the gate, or are not here.
+            self.owned().filter(|cell| cell.is_at_rest()).for_each(|cell| unsafe { &mut *cell.cache.get() }.recover());
+            raw.free_left_held();
         }
     }
 
@@ -543,7 +736,7 @@ mod tests {
         let lost = caches.acquire(&os, arenas.main()).expect("there is memory");
         let own = caches.acquire(&os, arenas.main()).expect("there is memory");
         // SAFETY: acquired above, and used here only.
-        let cache = unsafe { lost.cache() };
+        let mut cache = unsafe { lost.enter() };
         cache.set_limits(128, class::MAX_REQUEST);
         blocks(5).into_iter().for_each(|mem| assert!(cache.push(class(), mem)));
         assert!(caches.idle().next().is_none());
@@ -551,7 +744,7 @@ mod tests {
         let again = caches.acquire(&os, arenas.main()).expect("it is there");
         assert_eq!(again.address(), lost.address());
         // SAFETY: acquired above.
-        assert_eq!(unsafe { again.cache() }.count(), 5);
+        assert_eq!(unsafe { again.enter() }.count(), 5);
         // The mapping goes with the system; nothing may lead there.
         core::mem::forget(os);
     }

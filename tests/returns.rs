@@ -37,6 +37,17 @@ fn memory_between_few_blocks_goes_back_under_light_traffic() {
     assert!(later < 6 << 10, "{later} KiB are left");
 }
 
+/// Forty threads have cached up to a MiB each, and sleep: nobody but others can give that back.
+#[test]
+fn what_sleeping_threads_have_cached_goes_back() {
+    for background in ["0", "1"] {
+        let requests = if background == "0" { "50" } else { "-1" };
+        let (freed, later) = returns(&["pool", "2", requests], &[("HEAPWRIGHT_BACKGROUND_THREAD", background)]);
+        assert!(freed > 12 << 10, "{freed} KiB: caches hold back much at first");
+        assert!(later < 4 << 10, "{later} KiB are left");
+    }
+}
+
 #[test]
 fn purging_can_be_switched_off() {
     let (freed, later) = returns(&["pins", "1", "0"], &[("HEAPWRIGHT_DIRTY_DECAY_MS", "-1")]);

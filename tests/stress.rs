@@ -184,3 +184,56 @@ fn threads_hand_over_blocks_while_others_trim_and_look() {
         }
     }
 }
+
+/// Blocks of one thread come and go, most of them small, in bursts; between these it sleeps or calculates.
+fn work_in_bursts(seed: u64, bursts: usize) {
+    let mut numbers = Numbers(seed);
+    let mut blocks: Vec<Block> = Vec::new();
+    for _ in 0..bursts {
+        for _ in 0..numbers.below(2_000) {
+            if numbers.below(2) == 0 || blocks.is_empty() {
+                // Above 1,032 bytes no request takes a fast path.
+                let most = [600, 600, 600, 6_000][numbers.below(4)];
+                let layout = Layout::from_size_align(LABEL_LEN + numbers.below(most), 8).expect("a possible layout");
+                blocks.push(Block::new(layout, numbers.below(256) as u8, false));
+            } else {
+                let at = numbers.below(blocks.len());
+                blocks.swap_remove(at).free();
+            }
+        }
+        let pause = std::time::Duration::from_micros(numbers.below(6_000) as u64);
+        if numbers.below(2) == 0 {
+            thread::sleep(pause);
+        } else {
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < pause {
+                std::hint::spin_loop();
+            }
+        }
+    }
+    blocks.into_iter().for_each(Block::free);
+}
+
+/// Caches are taken from all the time, while their threads sleep, calculate, and come back: for whoever has not looked at the clock for
+/// some milliseconds is idle, and each trim takes from all who are not at it.
+#[test]
+fn threads_come_back_to_caches_that_are_being_taken_from() {
+    heapwright::set(Param::DirtyDecayMs, 0).expect("within its limits");
+    let bursts = env::var("HEAPWRIGHT_TEST_STRESS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000) / 100;
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                heapwright::trim(0);
+                thread::sleep(std::time::Duration::from_micros(200));
+            }
+        });
+        thread::scope(|scope| {
+            for seed in 0..THREADS {
+                scope.spawn(move || work_in_bursts(seed, bursts));
+            }
+        });
+        stop.store(true, Ordering::Relaxed);
+    });
+    heapwright::set(Param::DirtyDecayMs, Param::DirtyDecayMs.default()).expect("within its limits");
+}

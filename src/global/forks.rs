@@ -20,6 +20,7 @@ use crate::background;
 use crate::os::Os;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{begin_fork, end_fork};
+use crate::tcache::CachePtr;
 
 /// Whether the locks are held for a fork of this process's only forking thread.
 static HOLDS_LOCKS: AtomicBool = AtomicBool::new(false);
@@ -59,9 +60,11 @@ pub(super) unsafe extern "C" fn after_in_child() {
     let had_other_threads = HOLDS_LOCKS.load(Ordering::Relaxed);
     if had_other_threads {
         let own = Slot::live();
-        // SAFETY: this thread's cache; only its arena is read.
-        MALLOC.arenas.forget_threads(own.map(|cache| unsafe { cache.cache() }.arena()));
+        MALLOC.arenas.forget_threads(own.map(CachePtr::arena));
         MALLOC.caches.orphan_all_but(own);
+    }
+    if let Some(own) = Slot::live() {
+        own.note_thread(MALLOC.source.os.thread());
     }
     background::forget_in_child();
     if release() {

@@ -13,7 +13,7 @@
 use core::ptr::NonNull;
 
 use super::slot::Slot;
-use super::{MALLOC, begin_process, begin_thread};
+use super::{MALLOC, begin_process, begin_thread, enter};
 use crate::attention::Reason;
 use crate::background;
 use crate::class::Class;
@@ -55,8 +55,7 @@ fn tick() {
 #[inline(never)]
 fn look_at_clock_in_time() {
     let is_patient = match Slot::get() {
-        // SAFETY: this thread's cache; the reference ends with the call.
-        Slot::Live(cache) => unsafe { cache.cache() }.is_patient(),
+        Slot::Live(cache) => enter(cache).is_patient(),
         _ => false,
     };
     if !is_patient {
@@ -69,10 +68,9 @@ fn look_at_clock() {
     let now = MALLOC.look_at_clock();
     background::make_if_wanted();
     if let Some(cache) = Slot::live() {
-        // SAFETY: this thread's cache; the reference ends with the block.
-        let cache = unsafe { cache.cache() };
+        let mut cache = enter(cache);
         cache.note_time(now);
-        MALLOC.age_recent(cache, now);
+        MALLOC.age_recent(&mut cache, now);
     }
 }
 
@@ -85,7 +83,7 @@ pub(crate) fn allocate_fast(bytes: usize) -> Option<NonNull<u8>> {
     let class = Class::of_small_request(bytes)?;
     let cache = Slot::live()?;
     // SAFETY: this thread's cache; the reference ends with the call.
-    let cache = unsafe { cache.cache() };
+    let cache = unsafe { cache.at_hand() };
     if may_pass(cache) { cache.pop(class) } else { None }
 }
 
@@ -107,8 +105,7 @@ pub(crate) fn allocate_plain(bytes: usize, alignment: usize, contents: Contents)
         && let Some(class) = Class::of_request(bytes)
         && let Some(cache) = Slot::live()
     {
-        // SAFETY: this thread's cache; the reference ends with the call.
-        let mem = MALLOC.allocate_cached(unsafe { cache.cache() }, class, contents);
+        let mem = MALLOC.allocate_cached(&mut enter(cache), class, contents);
         if mem.is_some() {
             return mem;
         }
@@ -128,8 +125,7 @@ fn allocate_otherwise(bytes: usize, alignment: usize, contents: Contents) -> Opt
             // By the batch as well: two threads of an arena shall not write to one cache line. (Where a place is drawn by lot they
             // may, and threads that come and go would keep more.)
             Some(_) if is_first && !IS_HARDENED => allocate_plain(bytes, alignment, contents),
-            // SAFETY: this thread's cache; the reference ends with the call.
-            Some(cache) => MALLOC.allocate_uncached(unsafe { cache.cache() }, bytes, alignment, contents),
+            Some(cache) => MALLOC.allocate_uncached(&mut enter(cache), bytes, alignment, contents),
             None => MALLOC.allocate_aligned(MALLOC.arenas.main(), bytes, alignment, contents),
         }
     };
@@ -146,10 +142,10 @@ fn allocate_otherwise(bytes: usize, alignment: usize, contents: Contents) -> Opt
 #[cold]
 fn empty_caches() {
     if let Some(cache) = Slot::live() {
-        // SAFETY: this thread's cache; the reference ends with the call.
-        MALLOC.flush_all(unsafe { cache.cache() });
+        MALLOC.flush_all(&mut enter(cache));
     }
     MALLOC.empty_idle();
+    MALLOC.empty_all_at_rest();
 }
 
 /// Takes a block back. A thread that only frees gets a cache as well, after some: its blocks go back by the magazine.
@@ -157,8 +153,7 @@ fn empty_caches() {
 pub(crate) fn free_plain(mem: NonNull<u8>) {
     tick();
     match Slot::live().or_else(cache_for_free) {
-        // SAFETY: this thread's cache; the reference ends with the call.
-        Some(cache) => MALLOC.free_cached(unsafe { cache.cache() }, mem),
+        Some(cache) => MALLOC.free_cached(&mut enter(cache), mem),
         None => MALLOC.free(mem),
     }
 }
@@ -186,8 +181,8 @@ pub(crate) fn free_of_class_fast(mem: NonNull<u8>, class: Class) -> bool {
         return false;
     }
     let Some(cache) = Slot::live() else { return false };
-    // SAFETY: this thread's cache; the reference ends with the call.
-    let cache = unsafe { cache.cache() };
+    // SAFETY: as in `allocate_fast`.
+    let cache = unsafe { cache.at_hand() };
     may_pass(cache) && cache.push(class, mem)
 }
 
@@ -206,8 +201,8 @@ pub(crate) fn reallocate_of_class_fast(mem: NonNull<u8>, old: Class, new: Class,
         return None;
     }
     let cache = Slot::live()?;
-    // SAFETY: this thread's cache; the reference ends with the call.
-    let cache = unsafe { cache.cache() };
+    // SAFETY: as in `allocate_fast`.
+    let cache = unsafe { cache.at_hand() };
     if !may_pass(cache) || magazine::is_cached(mem) {
         return None;
     }
@@ -243,8 +238,7 @@ fn cache() -> Option<CachePtr> {
 pub(crate) fn reallocate_plain(mem: NonNull<u8>, bytes: usize, alignment: usize) -> Option<NonNull<u8>> {
     tick();
     match cache() {
-        // SAFETY: this thread's cache; the reference ends with the call.
-        Some(cache) => MALLOC.reallocate_cached(unsafe { cache.cache() }, mem, bytes, alignment),
+        Some(cache) => MALLOC.reallocate_cached(&mut enter(cache), mem, bytes, alignment),
         None => MALLOC.reallocate(MALLOC.arenas.main(), mem, bytes, alignment),
     }
 }

@@ -484,7 +484,14 @@ impl<O: Os> Malloc<O> {
 
     /// Frees the blocks that are too long for a class into their arenas.
     fn flush_recent(&self, cache: &mut ThreadCache) {
-        cache.recent().drain(|mem| self.free_claimed(Self::claimed_of_magazine(mem)));
+        cache.recent().drain(|mem| _ = self.free_of_recent(mem));
+    }
+
+    /// Frees a block that was among those into its arena. Returns how many bytes that were.
+    pub(super) fn free_of_recent(&self, mem: NonNull<u8>) -> usize {
+        let claimed = Self::claimed_of_magazine(mem);
+        self.free_claimed(claimed);
+        claimed.size.get()
     }
 
     /// While a purge is due, and the clock shows `now`: blocks without a class that a thread has no use for go to their arenas.
@@ -498,7 +505,9 @@ impl<O: Os> Malloc<O> {
     pub(crate) fn empty_idle(&self) {
         for idle in self.caches.idle() {
             // SAFETY: acquired by the iterator, and used by nobody else until it is released.
-            self.flush_all(unsafe { idle.cache() });
+            let mut in_use = unsafe { self.enter(idle) };
+            self.flush_all(&mut in_use);
+            drop(in_use);
             idle.release();
         }
         self.keep_order();
@@ -525,6 +534,8 @@ impl<O: Os> Malloc<O> {
     /// Before a fork: takes every lock.
     pub(crate) fn begin_fork(&self) {
         self.clock.begin_fork();
+        // SAFETY: the raw lock is released by `end_fork`.
+        unsafe { self.caches.gate.raw() }.lock_for_fork();
         self.arenas.begin_making();
         self.depot.begin_fork();
         self.arenas.begin_fork();
@@ -541,6 +552,8 @@ impl<O: Os> Malloc<O> {
         self.arenas.end_fork();
         self.depot.end_fork();
         self.arenas.end_making();
+        // SAFETY: taken by `begin_fork` in this thread, or in the one that this is a copy of.
+        unsafe { self.caches.gate.raw() }.release_after_fork();
         self.clock.end_fork();
     }
 }

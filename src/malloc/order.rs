@@ -8,6 +8,7 @@
 //!   an arena, its lock free     as it is; the piece that another thread was giving back is free memory again
 //!   the depot, one class held   emptied
 //!   the purge clock, the lock under which arenas are made, the quarantine     free again, and empty
+//!   a cache that another thread was taking from    whole again, without what was taken
 //!   caches of other threads     lost
 //! ```
 //!
@@ -23,6 +24,7 @@
 use super::Malloc;
 use crate::arena::Arena;
 use crate::arenas::{ArenaCell, Waited};
+use crate::attention::Reason;
 #[cfg(feature = "hardened")]
 use crate::guarded::quarantine::Quarantine;
 use crate::os::Os;
@@ -85,6 +87,8 @@ impl<O: Os> Malloc<O> {
                 continue;
             }
             self.clock.put_in_order();
+            self.source.params.attention.set(Reason::Taking, false);
+            self.caches.put_in_order();
             self.arenas.put_in_order(&self.source);
             self.depot.put_in_order();
             #[cfg(feature = "hardened")]
@@ -125,7 +129,7 @@ mod tests {
             let arena = malloc.arenas.attach(&malloc.source);
             let cache = malloc.caches.acquire(&malloc.source.os, arena).expect("there is memory");
             // SAFETY: acquired in the line above.
-            malloc.limit(unsafe { cache.cache() });
+            malloc.limit(&mut *unsafe { malloc.enter(cache) });
             cache
         });
         (malloc, threads)
@@ -133,7 +137,7 @@ mod tests {
 
     fn allocate(malloc: &'static Malloc<FakeOs>, thread: CachePtr, bytes: usize) -> NonNull<u8> {
         // SAFETY: the tests' threads own their caches, and are one thread.
-        let cache = unsafe { thread.cache() };
+        let cache = &mut *unsafe { malloc.enter(thread) };
         let mem = match Class::of_request(bytes) {
             Some(class) => malloc.allocate_cached(cache, class, Contents::Any),
             None => malloc.allocate_uncached(cache, bytes, 16, Contents::Any),
@@ -148,7 +152,7 @@ mod tests {
     fn live(malloc: &'static Malloc<FakeOs>, thread: CachePtr) {
         let blocks: Vec<_> = (0..400).map(|i| allocate(malloc, thread, [24, 100, 1500, 9000][i % 4])).collect();
         // SAFETY: as in `allocate`.
-        blocks.into_iter().for_each(|mem| malloc.free_cached(unsafe { thread.cache() }, mem));
+        blocks.into_iter().for_each(|mem| malloc.free_cached(&mut *unsafe { malloc.enter(thread) }, mem));
     }
 
     /// Another thread is inside an arena, and is not in the copy.
@@ -158,7 +162,7 @@ mod tests {
 
     fn of(thread: CachePtr) -> &'static ArenaCell {
         // SAFETY: as in `allocate`.
-        unsafe { thread.cache() }.arena()
+        thread.arena()
     }
 
     #[test]
@@ -174,10 +178,10 @@ mod tests {
             // SAFETY: a block of 100 bytes at least, and the tests' threads are one thread.
             assert_eq!(unsafe { mem.read() }, 7);
             // SAFETY: as above.
-            malloc.free_cached(unsafe { own.cache() }, mem);
+            malloc.free_cached(&mut *unsafe { malloc.enter(own) }, mem);
         }
         // SAFETY: as above.
-        malloc.trim(Some(unsafe { own.cache() }), 0);
+        malloc.trim(Some(&mut *unsafe { malloc.enter(own) }), 0);
         malloc.lock(of(own)).expect("in order").assert_consistent(&malloc.source);
         malloc.for_each_arena(|cell, _| assert!(!cell.is_abandoned()));
     }
@@ -218,7 +222,7 @@ mod tests {
         let (malloc, [own, _]) = process();
         let blocks: Vec<_> = (0..8).map(|_| allocate(malloc, own, 20_000)).collect();
         // SAFETY: as in `allocate`.
-        blocks[1..7].iter().for_each(|&mem| malloc.free_cached(unsafe { own.cache() }, mem));
+        blocks[1..7].iter().for_each(|&mem| malloc.free_cached(&mut *unsafe { malloc.enter(own) }, mem));
         let piece = malloc.lock(of(own)).expect("free").begin_purge(4).expect("pages to give back");
         malloc.source.os.copy();
         assert!(!malloc.wait_for_purges());
@@ -233,7 +237,7 @@ mod tests {
         for bytes in [100, 200] {
             let blocks: Vec<_> = (0..1000).map(|_| allocate(malloc, own, bytes)).collect();
             // SAFETY: as in `allocate`.
-            blocks.into_iter().for_each(|mem| malloc.free_cached(unsafe { own.cache() }, mem));
+            blocks.into_iter().for_each(|mem| malloc.free_cached(&mut *unsafe { malloc.enter(own) }, mem));
         }
         let (blocks, bytes) = count(malloc);
         malloc.depot.leave_inside(Class::of_request(200).expect("small"));

@@ -17,6 +17,7 @@
 #![allow(unsafe_code)]
 
 use super::Malloc;
+use super::idle::Times;
 use crate::arenas::ArenaCell;
 use crate::attention::Reason;
 use crate::options::Param;
@@ -53,6 +54,8 @@ struct Look {
 pub(crate) struct Clock {
     /// In milliseconds. Relaxed: who looks too early or too late finds less or more.
     next: AtomicU64,
+    /// Since when a purge is due, in milliseconds. Relaxed: as above.
+    since: AtomicU64,
     /// Held by whoever looks.
     last: Mutex<Look>,
     /// 1 while the background thread sleeps until something is due.
@@ -63,6 +66,7 @@ impl Clock {
     pub(crate) const fn new() -> Self {
         Self {
             next: AtomicU64::new(0),
+            since: AtomicU64::new(0),
             last: <Mutex<Look>>::new(Look { time: 0, tick: 0 }),
             bell: AtomicU32::new(AWAKE),
         }
@@ -109,6 +113,7 @@ impl<O: Os> Malloc<O> {
         if !self.source.params.attention.has(Reason::PurgeDue) {
             self.source.params.attention.set(Reason::PurgeDue, true);
             self.clock.next.store(0, Ordering::Relaxed);
+            self.clock.since.store(self.source.os.now(), Ordering::Relaxed);
             self.look_at_clock();
             self.ring();
         }
@@ -170,6 +175,9 @@ impl<O: Os> Malloc<O> {
         if tick != last.tick {
             last.tick = tick;
             is_watching = self.depot.drain_half_unused(|magazine| self.flush(magazine)) > 0;
+            let since = self.clock.since.load(Ordering::Relaxed);
+            let window = decay.max(TICKS) as u64;
+            is_watching |= self.empty_idle_threads(Times { now, away, since, window, tick_len });
         }
         for cell in self.arenas.iter() {
             let Some(mut arena) = self.lock(cell) else { continue };

@@ -85,13 +85,14 @@ impl<O: Os> Malloc<O> {
         true
     }
 
-    /// Brings to the arenas what can be: what the calling thread has cached, what nobody's cache holds, and the depot.
-    /// Threads that go on bring their own at their next free.
+    /// Brings to the arenas what can be: what the calling thread has cached, what nobody's cache holds, the depot, and what threads
+    /// have cached that are not at it. Those that are bring their own at their next free.
     fn collect(&self, cache: Option<&mut ThreadCache>) {
         if let Some(cache) = cache {
             self.flush_all(cache);
         }
         self.empty_idle();
+        self.empty_all_at_rest();
         self.source.params.cache_limits.advance();
         self.caches.ring();
         self.source.retry_releases();

@@ -176,10 +176,10 @@ fn zeroes_behind_a_free_chunk_are_no_fence() {
     model.malloc.source.params.set(Param::Brk, 0);
     (0..4).for_each(|_| model.apply(&Operation::Allocate { bytes: 9_000, arena: 0, zero: false }));
     let third = model.blocks[2].mem;
-    model.malloc.free_cached(model.cache(0), model.blocks[1].mem);
+    model.malloc.free_cached(&mut model.cache(0), model.blocks[1].mem);
     // SAFETY: the word before a block is its head.
     unsafe { third.cast::<usize>().sub(1).write(0) };
-    model.malloc.free_cached(model.cache(0), model.blocks[0].mem);
+    model.malloc.free_cached(&mut model.cache(0), model.blocks[0].mem);
 }
 
 /// A trim used to pass by the break once the arena had gone on in heaps: what was free at its end stayed, 45 pages here.
@@ -244,7 +244,7 @@ fn threads_that_run_follow_new_limits_of_their_caches() {
     let use_both = |model: &mut Model| {
         for thread in 0..2 {
             let mem = model.allocate(thread, 100, Contents::Any).expect("there is memory");
-            model.malloc.free_cached(model.cache(thread), mem);
+            model.malloc.free_cached(&mut model.cache(thread), mem);
         }
     };
     use_both(&mut model);
@@ -255,6 +255,42 @@ fn threads_that_run_follow_new_limits_of_their_caches() {
     model.malloc.set(Param::TcacheCount, 128);
     use_both(&mut model);
     assert_eq!(model.malloc.caches.count(), 2);
+    model.assert_returns_everything();
+}
+
+/// A pool of threads kept what each had cached, up to a MiB of it, for as long as it slept: 84 MB of a hundred.
+#[test]
+fn what_idle_threads_have_cached_goes_back() {
+    let mut model = Model::new();
+    (0..3).for_each(|_| model.apply(&Operation::Attach));
+    let sizes = [24, 100, 400, 1_000, 3_000, 8_000];
+    let cache_much = |model: &mut Model, thread: usize| {
+        let mems: Vec<_> = (0..300)
+            .map(|at| model.allocate(thread, sizes[at % sizes.len()], Contents::Any).expect("there is memory"))
+            .collect();
+        mems.into_iter().for_each(|mem| model.malloc.free_cached(&mut model.cache(thread), mem));
+    };
+    (0..4).for_each(|thread| cache_much(&mut model, thread));
+    let cached = |model: &Model| {
+        let mut cached = Vec::new();
+        model.malloc.caches.for_each(|_, bytes| cached.push(bytes));
+        cached.reverse();
+        cached
+    };
+    assert!(cached(&model).iter().all(|&bytes| bytes > 32 << 10), "{:?}", cached(&model));
+    // The second makes requests all the time.
+    for _ in 0..12 {
+        model.apply(&Operation::Pass { milliseconds: 50 });
+        model.cache(1).note_time(model.os().now());
+    }
+    let [first, second, third, fourth] = cached(&model)[..] else { unreachable!("four threads") };
+    assert!(second > 32 << 10, "who is not idle keeps what he has");
+    assert_eq!((first, third), (0, 0), "who sleeps has nothing left");
+    assert!(
+        (1..4 << 10).contains(&fourth),
+        "{fourth}: two blocks of each small class of who may be in the middle of something"
+    );
+    (0..4).for_each(|thread| cache_much(&mut model, thread));
     model.assert_returns_everything();
 }
 
@@ -297,7 +333,7 @@ fn memory_between_blocks_in_use_goes_back_after_a_while_and_one_look() {
         if at % 12 == 11 {
             pinned.push(block);
         } else {
-            model.malloc.free_cached(model.cache(0), block.mem);
+            model.malloc.free_cached(&mut model.cache(0), block.mem);
         }
     }
     model.blocks = pinned;
@@ -330,7 +366,7 @@ fn a_sawtooth_is_not_purged() {
             if block.bytes == 2_000 {
                 model.blocks.push(block);
             } else {
-                model.malloc.free_cached(model.cache(0), block.mem);
+                model.malloc.free_cached(&mut model.cache(0), block.mem);
             }
         }
         model.apply(&Operation::Pass { milliseconds: 90 });
@@ -358,7 +394,7 @@ fn a_large_block_that_becomes_small_leaves_its_place_whole() {
 
 /// What a program frees and asks for again, with the cached blocks counted in between.
 fn come_and_go(model: &Model, bytes: usize, alignment: usize) -> [NonNull<u8>; 4] {
-    let (malloc, cache) = (model.malloc, model.cache(0));
+    let (malloc, cache) = (model.malloc, &mut model.cache(0));
     [(); 4].map(|()| {
         let mem = malloc.allocate_uncached(cache, bytes, alignment, Contents::Any).expect("there is memory");
         assert!(mem.addr().get().is_multiple_of(alignment));
@@ -388,7 +424,7 @@ fn a_block_that_grows_does_not_move_into_a_kept_buffer() {
     let model = Model::over(FakeOs::new(), Caching::On);
     let kept = come_and_go(&model, 40_000, 16)[3];
     let [small, _wall] = [(); 2].map(|()| model.allocate(0, 20_000, Contents::Any).expect("there is memory"));
-    let grown = model.malloc.reallocate_cached(model.cache(0), small, 40_000, 16).expect("there is memory");
+    let grown = model.malloc.reallocate_cached(&mut model.cache(0), small, 40_000, 16).expect("there is memory");
     assert_ne!(grown, kept);
     assert_eq!(model.malloc.caches.count(), 1);
 }
@@ -398,7 +434,8 @@ fn a_block_that_grows_does_not_move_into_a_kept_buffer() {
 fn a_block_that_becomes_shorter_moves_within_the_cache_or_stays_as_it_is() {
     let model = Model::over(FakeOs::new(), Caching::On);
     let allocate = |bytes| model.allocate(0, bytes, Contents::Any).expect("there is memory");
-    let resize = |mem, bytes| model.malloc.reallocate_cached(model.cache(0), mem, bytes, 16).expect("there is memory");
+    let resize =
+        |mem, bytes| model.malloc.reallocate_cached(&mut model.cache(0), mem, bytes, 16).expect("there is memory");
     let long = allocate(8_000);
     assert_eq!(resize(long, 7_600), long, "a twelfth is not worth a cut");
     let short = resize(long, 3_000);
@@ -422,7 +459,7 @@ fn a_block_of_the_last_class_that_is_16_bytes_too_long_comes_and_goes_in_the_cac
     for round in 0..4 {
         let mem = allocate(8_000);
         assert_eq!(mem, hole);
-        model.malloc.free_cached(model.cache(0), mem);
+        model.malloc.free_cached(&mut model.cache(0), mem);
         assert_eq!(model.malloc.caches.count(), if round == 0 { 0 } else { 1 }, "round {round}");
     }
 }

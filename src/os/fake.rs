@@ -77,6 +77,8 @@ pub(crate) struct FakeOs<const HEAP: usize = SMALL_HEAP> {
     whole: (NonNull<u8>, usize),
     cores: usize,
     /// Milliseconds that have passed.
+    /// How many threads have asked for their number.
+    threads: AtomicU32,
     clock: AtomicU64,
     /// What the system wipes in a copy, and what it is otherwise.
     wiped: AtomicU32,
@@ -122,7 +124,7 @@ impl<const HEAP: usize> FakeOs<HEAP> {
         };
         let (wiped, expected) = (AtomicU32::new(0), AtomicU32::new(0));
         let (clock, state) = (AtomicU64::new(0), Mutex::new(state));
-        Self { window, whole: (start, len), cores: 2, clock, wiped, expected, state }
+        Self { window, whole: (start, len), cores: 2, threads: AtomicU32::new(0), clock, wiped, expected, state }
     }
 
     pub(crate) fn with_cores(mut self, cores: usize) -> Self {
@@ -365,6 +367,21 @@ unsafe impl<const HEAP: usize> Os for FakeOs<HEAP> {
 
     fn lineage(&self) -> Lineage<'_> {
         Lineage { word: &self.wiped, expected: &self.expected }
+    }
+
+    fn make_barrier(&self) -> bool {
+        true
+    }
+
+    fn prepare_barriers(&self) {}
+
+    fn thread(&self) -> u32 {
+        self.threads.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Every other one.
+    fn is_asleep(&self, thread: u32) -> bool {
+        thread % 2 == 1
     }
 
     fn pause(&self) {

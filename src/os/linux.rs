@@ -8,6 +8,7 @@
 //! System calls by number, with the arguments that the manual pages give; the callers' promises are those of [`Os`].
 #![allow(unsafe_code)]
 
+mod asleep;
 mod break_owner;
 mod cores;
 pub(crate) mod file;
@@ -66,6 +67,12 @@ fn mmap(address: usize, len: usize, protection: usize, flags: usize) -> Option<N
     // SAFETY: without MAP_FIXED a new mapping replaces nothing.
     let result = unsafe { syscall(libc::SYS_mmap, [address, len, protection, flags, NO_FILE, 0]) };
     mapped(result)
+}
+
+/// Whether a command of membarrier(2) was carried out. Kernels before 4.14 do not know these.
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: changes no memory.
+    unsafe { syscall(libc::SYS_membarrier, [command as usize, 0, 0, 0, 0, 0]) == 0 }
 }
 
 // SAFETY: anonymous private mappings are fresh zeroed memory of this process; the break is moved as `break_owner` says.
@@ -143,6 +150,23 @@ unsafe impl Os for Linux {
     #[inline(always)]
     fn lineage(&self) -> Lineage<'_> {
         Lineage { word: &WIPED.0[0], expected: &self.expected }
+    }
+
+    fn make_barrier(&self) -> bool {
+        membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+    }
+
+    fn prepare_barriers(&self) {
+        membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+    }
+
+    fn thread(&self) -> u32 {
+        // SAFETY: gettid(2) has no arguments.
+        unsafe { syscall(libc::SYS_gettid, [0; 6]) as u32 }
+    }
+
+    fn is_asleep(&self, thread: u32) -> bool {
+        asleep::is_asleep(thread)
     }
 
     fn pause(&self) {

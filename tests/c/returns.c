@@ -1,6 +1,7 @@
 // Memory that goes back by itself: programs that use much, free it, and say how much stays resident afterwards.
 //   returns pins SECONDS        a thread fills heaps with blocks of 60 KiB, pins each with a small block, frees the rest
 //   returns vectors SECONDS     eight threads fill the heap with small blocks; sixteen of all stay
+//   returns pool SECONDS        forty threads build and drop small blocks of all sizes, and sleep from then on
 //   returns sawtooth ROUNDS     grow to 64 MiB in small and mixed blocks, free all, again and again
 //   returns leave MILLISECONDS  the main thread frees much and ends; another goes on for so long; says so at the exit
 // After the free the program makes one small request every STEP milliseconds; 0: one at the end only; -1: none at all.
@@ -94,6 +95,24 @@ static void *fill_vectors(void *argument) {
     return 0;
 }
 
+enum { POOL = 40, POOL_BLOCKS = 3000 };
+static pthread_barrier_t idle, end;
+
+static void *build_drop_and_sleep(void *argument) {
+    static __thread void *all[POOL_BLOCKS];
+    unsigned long long seed = 0x9E3779B97F4A7C15ull * ((long)argument + 1);
+    for (int at = 0; at < POOL_BLOCKS; at++) {
+        seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+        size_t len = 16 + (seed >> 40) % (16 << (seed >> 20) % 9);
+        all[at] = malloc(len);
+        memset(all[at], 2, len);
+    }
+    for (int at = 0; at < POOL_BLOCKS; at++) free(all[at]);
+    pthread_barrier_wait(&idle);
+    pthread_barrier_wait(&end);
+    return argument;
+}
+
 static double cpu_seconds(void) {
     struct rusage used;
     getrusage(RUSAGE_SELF, &used);
@@ -149,6 +168,15 @@ int main(int argc, char **argv) {
         pthread_barrier_init(&full, 0, THREADS);
         for (long at = 0; at < THREADS; at++) pthread_create(&threads[at], 0, fill_vectors, (void *)at);
         for (int at = 0; at < THREADS; at++) pthread_join(threads[at], 0);
+        long freed = resident_kb();
+        wait_with_requests(amount * 1000, step);
+        printf("freed %ld later %ld\n", freed - before, resident_kb() - before);
+    } else if (!strcmp(mode, "pool")) {
+        pthread_t thread;
+        pthread_barrier_init(&idle, 0, POOL + 1);
+        pthread_barrier_init(&end, 0, POOL + 1);
+        for (long at = 0; at < POOL; at++) pthread_create(&thread, 0, build_drop_and_sleep, (void *)at);
+        pthread_barrier_wait(&idle);
         long freed = resident_kb();
         wait_with_requests(amount * 1000, step);
         printf("freed %ld later %ld\n", freed - before, resident_kb() - before);

@@ -1,0 +1,98 @@
+//! Whether a thread of this process sleeps in a system call, so that it is in the middle of nothing else.
+//!
+//! `/proc/self/task/N/syscall` begins with the number of the call that a thread sleeps in, -1 where it sleeps for another reason (a page
+//! that is not there, a debugger), and is `running` otherwise; see <https://man7.org/linux/man-pages/man5/proc_pid_syscall.5.html>. A
+//! signal handler may sleep as well, and may have interrupted anything. While one runs its signal is blocked, so a thread that
+//! blocks a signal which the process catches (`SigBlk` and `SigCgt` in `status`) is not said to sleep. What remains is a handler
+//! with `SA_NODEFER` that sleeps.
+
+use core::fmt::Write;
+
+use super::file::read;
+use crate::fatal::Line;
+
+/// The calls that make a child: one made by vfork(2) goes on in its parent's memory while that sleeps.
+const MAKING_CHILDREN: [i64; 4] = [libc::SYS_clone, libc::SYS_fork, libc::SYS_vfork, libc::SYS_clone3];
+
+/// Whether the thread of this number sleeps in a system call and in no handler. `false` where the kernel does not tell.
+pub(super) fn is_asleep(thread: u32) -> bool {
+    let (mut call, mut status) = ([0; 256], [0; 4096]);
+    read_of(thread, "syscall", &mut call).is_some_and(is_in_call)
+        && read_of(thread, "status", &mut status).is_some_and(is_in_no_handler)
+}
+
+fn read_of<'a>(thread: u32, name: &str, buffer: &'a mut [u8]) -> Option<&'a str> {
+    let mut path = Line::new();
+    write!(path, "/proc/self/task/{thread}/{name}\0").ok()?;
+    core::str::from_utf8(read(path.as_bytes(), buffer)?).ok()
+}
+
+fn is_in_call(text: &str) -> bool {
+    let number = text.split(' ').next().and_then(|number| number.parse::<i64>().ok());
+    number.is_some_and(|number| number >= 0 && !MAKING_CHILDREN.contains(&number))
+}
+
+fn is_in_no_handler(status: &str) -> bool {
+    let signals = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    };
+    signals("SigBlk:").zip(signals("SigCgt:")).is_some_and(|(blocked, caught)| blocked & caught == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::Os;
+
+    #[test]
+    fn a_thread_sleeps_in_a_call_that_makes_no_child() {
+        assert!(is_in_call("202 0x7f12c 0x80 0x0 0x0 0x0 0x7f12c 0x7ffd08 0x7f4b2a\n"));
+        assert!(is_in_call("0 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd08 0x7f4b2a\n"));
+        assert!(!is_in_call("58 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd08 0x7f4b2a\n"));
+        assert!(!is_in_call("-1 0x7ffd08 0x55b2a\n"));
+        assert!(!is_in_call("running\n"));
+        assert!(!is_in_call(""));
+    }
+
+    #[test]
+    fn a_thread_that_blocks_a_signal_which_is_caught_may_be_in_its_handler() {
+        let status = |blocked: &str, caught: &str| {
+            is_in_no_handler(&std::format!(
+                "Name:\tx\nSigPnd:\t0000000000000000\nSigBlk:\t{blocked}\nSigCgt:\t{caught}\n"
+            ))
+        };
+        assert!(status("0000000000000000", "0000000000004002"));
+        assert!(status("0000000000010000", "0000000000004002"));
+        assert!(!status("0000000000004000", "0000000000004002"));
+        assert!(!is_in_no_handler("Name:\tx\n"));
+    }
+
+    #[test]
+    fn a_thread_that_waits_is_asleep_and_one_that_calculates_is_not() {
+        use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+        let (may_end, number) = (AtomicBool::new(false), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                number.store(crate::os::linux::Linux::new().thread(), Ordering::Relaxed);
+                while !may_end.load(Ordering::Relaxed) {
+                    core::hint::spin_loop();
+                }
+                std::thread::park();
+            });
+            let number = loop {
+                match number.load(Ordering::Relaxed) {
+                    0 => std::thread::yield_now(),
+                    number => break number,
+                }
+            };
+            assert!((0..100).all(|_| !is_asleep(number)));
+            may_end.store(true, Ordering::Relaxed);
+            while !is_asleep(number) {
+                std::thread::yield_now();
+            }
+            thread.thread().unpark();
+        });
+        assert!(!is_asleep(u32::MAX));
+    }
+}
