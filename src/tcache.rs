@@ -293,6 +293,8 @@ pub(crate) struct CacheCell {
     owner: Claim,
     /// The system's number of its owner; 0 where that is not known.
     thread: AtomicU32,
+    /// When somebody last found nothing worth taking here, in milliseconds; read and written by whoever looks for idle caches.
+    empty: AtomicU64,
     older: AtomicPtr<CacheCell>,
 }
 
@@ -315,6 +317,16 @@ impl CacheCell {
     pub(crate) fn seen(&self) -> u64 {
         // SAFETY: as above.
         unsafe { &(*self.cache.get()).seen }.load(Ordering::Relaxed)
+    }
+
+    /// Somebody finds nothing worth taking here `now`, in milliseconds.
+    pub(crate) fn note_empty(&self, now: u64) {
+        self.empty.store(now, Ordering::Relaxed);
+    }
+
+    /// When that was.
+    pub(crate) fn empty(&self) -> u64 {
+        self.empty.load(Ordering::Relaxed)
     }
 
     /// Bytes of all blocks in it, but for `stay` in each magazine of a small class. Counts are read while its owner goes on: exact
@@ -552,6 +564,7 @@ impl Caches {
             cache: UnsafeCell::new(ThreadCache::new(arena, Lane::of_nth(self.published.iter().count()))),
             owner: Claim::taken(),
             thread: AtomicU32::new(0),
+            empty: AtomicU64::new(0),
             older: AtomicPtr::new(core::ptr::null_mut()),
         };
         // SAFETY: a fresh mapping, long enough and aligned to a page.

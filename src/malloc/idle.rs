@@ -80,12 +80,15 @@ impl<O: Os> Malloc<O> {
         let mut left = LEAST_AT_ONCE.max((times.away as usize).saturating_mul(AT_ONCE_PER_MS));
         let mut is_watching = false;
         for cell in self.caches.owned() {
-            let idle = times.now.saturating_sub(cell.seen().max(times.since));
+            let heard_of = cell.seen().max(times.since);
+            let idle = times.now.saturating_sub(heard_of);
             let has_come = cell.seen() >= times.since && idle < 2 * times.tick_len;
-            if has_come || cell.bytes_to_take() < WORTH_TAKING {
+            if has_come || cell.empty() > heard_of {
                 continue;
             }
-            if idle >= times.window && left > 0 {
+            if cell.bytes_to_take() < WORTH_TAKING {
+                cell.note_empty(times.now);
+            } else if idle >= times.window && left > 0 {
                 left = left.saturating_sub(self.empty_at_rest(cell));
             } else {
                 is_watching = true;
