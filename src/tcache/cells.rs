@@ -2,7 +2,7 @@
 //!
 //! A cell is a mapping of its own, one page long, and lives for ever. Its owner comes to the cache in one of two ways: on a fast path,
 //! which says nowhere that it is under way, or [with a flag up](InUse). Whoever takes from it keeps to what neither is at: see
-//! [`malloc::idle`](crate::malloc::idle).
+//! `src/malloc/idle.rs`.
 //!
 //! # Safety
 //!
