@@ -97,9 +97,12 @@ impl<O: Os> Malloc<O> {
         is_watching
     }
 
-    /// Everything cached by threads that are not at it at the moment goes to the arenas.
-    pub(crate) fn empty_all_at_rest(&self) {
+    /// Everything cached by threads that are not at it at the moment goes to the arenas, for as long as `goes_on`.
+    pub(crate) fn empty_all_at_rest(&self, goes_on: impl Fn() -> bool) {
         for cell in self.caches.owned() {
+            if !goes_on() {
+                break;
+            }
             if cell.bytes_to_take() > 0 {
                 self.empty_at_rest(cell);
             }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   what the calling thread has cached, what waits for a thread, the depot  -->  the arenas
+//!   what threads have cached that are not at it at the moment               -->  the arenas
 //!   every other thread                                                      -->  its next free does the same
 //!   dirty pages inside free chunks, a step at a time, without the lock      -->  the system
 //!   dirty pages of the tops, a few at a time                                -->  the system
@@ -43,6 +44,7 @@ impl<O: Os> Malloc<O> {
     pub(crate) fn trim(&self, cache: Option<&mut ThreadCache>, pad: usize) -> usize {
         let before = self.system();
         self.collect(cache);
+        self.empty_all_at_rest(|| true);
         let mut purged = 0;
         for cell in self.arenas.iter() {
             let Some(mut arena) = self.lock(cell) else { continue };
@@ -60,6 +62,7 @@ impl<O: Os> Malloc<O> {
         let end = budget.milliseconds().map(|most| os.now().saturating_add(most));
         let mut left = Left { os, pages: budget.pages(), end, purged: 0 };
         self.collect(cache);
+        self.empty_all_at_rest(|| left.next() > 0);
         let is_done = self.arenas.iter().all(|cell| self.trim_arena_within(cell, &mut left));
         Trimmed { bytes: left.purged * PAGE_LEN, is_done }
     }
@@ -85,14 +88,13 @@ impl<O: Os> Malloc<O> {
         true
     }
 
-    /// Brings to the arenas what can be: what the calling thread has cached, what nobody's cache holds, the depot, and what threads
-    /// have cached that are not at it. Those that are bring their own at their next free.
+    /// Brings to the arenas what can be: what the calling thread has cached, what nobody's cache holds, and the depot.
+    /// Threads that go on bring their own at their next free.
     fn collect(&self, cache: Option<&mut ThreadCache>) {
         if let Some(cache) = cache {
             self.flush_all(cache);
         }
         self.empty_idle();
-        self.empty_all_at_rest();
         self.source.params.cache_limits.advance();
         self.caches.ring();
         self.source.retry_releases();

@@ -224,6 +224,7 @@ impl CachePtr {
 
     /// Gives it back, for another thread.
     pub(crate) fn release(self) {
+        self.note_thread(0);
         self.0.owner.leave();
     }
 }
