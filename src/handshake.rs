@@ -51,13 +51,13 @@ impl Flag {
 /// The compiler's part of a fence; the processor's is the taker's barrier.
 #[cfg(not(loom))]
 #[inline(always)]
-fn fence_for_others() {
+pub(crate) fn fence_for_others() {
     core::sync::atomic::compiler_fence(Ordering::SeqCst);
 }
 
 /// A whole fence is what the barrier makes of it.
 #[cfg(loom)]
-fn fence_for_others() {
+pub(crate) fn fence_for_others() {
     loom::sync::atomic::fence(Ordering::SeqCst);
 }
 

@@ -62,12 +62,24 @@ fn a_silent_process_keeps_its_memory_unless_it_has_a_background_thread() {
     assert!(later < 1 << 10, "{later} KiB are left");
 }
 
-/// The machine's pressure is a file of the test's, mounted over the kernel's where the program sees it.
+/// The pressure is a file of the test's, mounted over the kernel's where the program sees it: the machine's.
 #[test]
 fn all_that_lies_unused_goes_back_when_tasks_wait_for_memory() {
-    const MOUNT: &str = r#"mount --bind "$0" /proc/pressure/memory && exec "$@""#;
+    pressure_is_felt_through(r#"mount --bind "$0" /proc/pressure/memory && exec "$@""#);
+}
+
+/// The control group's; that of the machine stays as it is.
+#[test]
+fn all_that_lies_unused_goes_back_when_tasks_of_the_control_group_wait_for_memory() {
+    pressure_is_felt_through(
+        r#"mount -t tmpfs none /sys/fs/cgroup && group=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup) &&
+        mkdir -p "$group" && touch "$group/memory.pressure" && mount --bind "$0" "$group/memory.pressure" && exec "$@""#,
+    );
+}
+
+fn pressure_is_felt_through(mount: &str) {
     let Some(unshare) = program("unshare") else { return };
-    let own_mounts = ["--map-root-user", "--mount", "sh", "-c", MOUNT];
+    let own_mounts = ["--map-root-user", "--mount", "sh", "-c", mount];
     let scratch = Scratch::new("pressure");
     let file = scratch.join("memory");
     let pressure = |total: u64| {

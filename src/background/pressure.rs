@@ -1,8 +1,8 @@
 //! Memory pressure: whether tasks wait for memory so long that what lies unused here should go at once.
 //!
 //! The background thread reads once a second how long tasks of the machine, and of the process's control group, have waited for
-//! memory. The kernel would also wake it by a trigger, but gives those to the privileged only, before Linux 6.5, and a trigger
-//! has to wait for two seconds; a read of two short files takes some 10 us.
+//! memory. The kernel would also wake it by a trigger (<https://docs.kernel.org/accounting/psi.html>), but the unprivileged have to
+//! wait for two seconds then, and together with the bell that wakes the thread.
 
 use crate::os::linux::pressure::stalled;
 

@@ -7,7 +7,7 @@
 //!   the gate is locked; TAKING is set     who comes to his own cache from now on waits at the gate
 //!   every thread passes a barrier         who was at his cache before that says so
 //!   nobody is at it: a piece is taken     heads of magazines, on the stack
-//!   TAKING is cleared; the gate opens     a few microseconds later
+//!   TAKING is cleared; the gate opens     a moment later
 //!   the piece goes to the arenas
 //! ```
 //!
@@ -26,8 +26,8 @@ use crate::tcache::{CacheCell, CachePtr, InUse, PIECES, Piece};
 
 /// A cache with less than this is left alone, in bytes.
 const WORTH_TAKING: usize = 4 << 10;
-/// Bytes that a tick of the clock takes at least, if they are there, and for each millisecond since the last look: freed into the
-/// arenas, that is some milliseconds, and a quarter of the time.
+/// Bytes that a tick of the clock takes at least, if they are there, and for each millisecond since the last look. A MiB takes a
+/// millisecond to be freed into the arenas (a trim with a hundred such threads: 81 MB in 77 ms).
 const LEAST_AT_ONCE: usize = 2 << 20;
 const AT_ONCE_PER_MS: usize = 64 << 10;
 

@@ -87,8 +87,8 @@ impl<O: Os> Malloc<O> {
                 continue;
             }
             self.clock.put_in_order();
-            self.source.params.attention.set(Reason::Taking, false);
             self.caches.put_in_order();
+            self.source.params.attention.set(Reason::Taking, false);
             self.arenas.put_in_order(&self.source);
             self.depot.put_in_order();
             #[cfg(feature = "hardened")]

@@ -19,7 +19,7 @@ use crate::arenas::ArenaCell;
 use crate::claim::{Claim, Condition};
 use crate::class::{CLASSES, Class, MAGAZINE_BLOCKS};
 use crate::depot::Lane;
-use crate::handshake::Flag;
+use crate::handshake::{Flag, fence_for_others};
 use crate::magazine::{LEFT_BY_CUT, Magazine};
 use crate::os::Os;
 use crate::publish::{Node, Published};
@@ -119,8 +119,8 @@ impl CacheCell {
                 // SAFETY: the caller's promise; no fast path comes to large classes, or is under way.
                 return unsafe { &mut (*cache).loaded[index] }.take(class);
             }
-            // SAFETY: the caller's promise; no fast path comes to spare magazines, or to what is theirs.
             let (spare, spare_bytes, batch) =
+                // SAFETY: the caller's promise; no fast path comes to spare magazines, or to what is theirs.
                 unsafe { (&mut (*cache).spare[index], &mut (*cache).spare_bytes, &mut (*cache).batch[index]) };
             *batch = 1;
             *spare_bytes -= spare.bytes();
@@ -192,6 +192,8 @@ impl CachePtr {
     #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "the owner is the only one who gets here")]
     pub(crate) unsafe fn at_hand(&self) -> &mut ThreadCache {
+        // What the last one has written, it has written before it looks now, for whoever makes it pass a barrier.
+        fence_for_others();
         // SAFETY: the caller's promise.
         unsafe { &mut *self.0.cache.get() }
     }

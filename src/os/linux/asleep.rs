@@ -11,8 +11,9 @@ use core::fmt::Write;
 use super::file::read;
 use crate::fatal::Line;
 
-/// The calls that make a child: one made by vfork(2) goes on in its parent's memory while that sleeps.
-const MAKING_CHILDREN: [i64; 4] = [libc::SYS_clone, libc::SYS_fork, libc::SYS_vfork, libc::SYS_clone3];
+/// The calls that make a child or wait for one: it may go on in its parent's memory while that sleeps, and as if it were that thread.
+const FOR_CHILDREN: [i64; 6] =
+    [libc::SYS_clone, libc::SYS_fork, libc::SYS_vfork, libc::SYS_clone3, libc::SYS_wait4, libc::SYS_waitid];
 
 /// Whether the thread of this number sleeps in a system call and in no handler. `false` where the kernel does not tell.
 pub(super) fn is_asleep(thread: u32) -> bool {
@@ -29,7 +30,7 @@ fn read_of<'a>(thread: u32, name: &str, buffer: &'a mut [u8]) -> Option<&'a str>
 
 fn is_in_call(text: &str) -> bool {
     let number = text.split(' ').next().and_then(|number| number.parse::<i64>().ok());
-    number.is_some_and(|number| number >= 0 && !MAKING_CHILDREN.contains(&number))
+    number.is_some_and(|number| number >= 0 && !FOR_CHILDREN.contains(&number))
 }
 
 fn is_in_no_handler(status: &str) -> bool {
@@ -46,10 +47,11 @@ mod tests {
     use crate::os::Os;
 
     #[test]
-    fn a_thread_sleeps_in_a_call_that_makes_no_child() {
+    fn a_thread_sleeps_in_a_call_that_is_about_no_child() {
         assert!(is_in_call("202 0x7f12c 0x80 0x0 0x0 0x0 0x7f12c 0x7ffd08 0x7f4b2a\n"));
         assert!(is_in_call("0 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd08 0x7f4b2a\n"));
         assert!(!is_in_call("58 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd08 0x7f4b2a\n"));
+        assert!(!is_in_call("61 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd08 0x7f4b2a\n"));
         assert!(!is_in_call("-1 0x7ffd08 0x55b2a\n"));
         assert!(!is_in_call("running\n"));
         assert!(!is_in_call(""));

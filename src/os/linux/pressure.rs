@@ -1,7 +1,4 @@
 //! How long tasks have waited for memory: pressure stall information, <https://docs.kernel.org/accounting/psi.html>.
-//!
-//! Waiting counts from the first page that the kernel has to take from somebody, and a group that is held back at its
-//! `memory.high` waits as well.
 
 use super::file::read;
 use super::group;
