@@ -1,0 +1,113 @@
+//! Magazines of one class on top of each other, linked through their own first blocks.
+#![allow(unsafe_code)]
+
+use core::ptr::NonNull;
+
+use super::Magazine;
+use super::words::{IMPOSSIBLE, load, mask, store};
+use crate::class::{Class, MAGAZINE_BLOCKS};
+use crate::fatal::check;
+
+const COUNT_SHIFT: u32 = 48;
+const _: () = assert!(crate::arch::ADDRESS_BITS <= COUNT_SHIFT);
+/// Where the tag of the word that leads to the magazine below lies: above the count, of which [`MAGAZINE_BLOCKS`] is the most.
+const TAG_SHIFT: u32 = COUNT_SHIFT + MAGAZINE_BLOCKS.ilog2() + 1;
+
+/// What of the process's secret goes with an address and a count: a count that was overwritten would pass for another.
+fn tag(first: NonNull<u8>, below: usize) -> usize {
+    (below ^ mask(first).rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> TAG_SHIFT
+}
+
+/// Magazines of one class on top of each other; the first block of each leads to the next.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    /// The magazine on top.
+    first: Option<NonNull<u8>>,
+    count: usize,
+}
+
+// SAFETY: as for a magazine.
+unsafe impl Send for Stack {}
+
+impl Stack {
+    pub(crate) const EMPTY: Self = Self { first: None, count: 0 };
+
+    pub(crate) fn push(&mut self, magazine: Magazine) {
+        if let Some(first) = magazine.first {
+            let below = self.first.map_or(0, |below| below.addr().get()) | self.count << COUNT_SHIFT;
+            store(first, 2, (below | tag(first, below) << TAG_SHIFT) ^ mask(first));
+            *self = Self { first: Some(first), count: magazine.count() };
+        }
+    }
+
+    /// Takes the magazine on top, of blocks of `class` as all of them.
+    pub(crate) fn pop(&mut self, class: Class) -> Option<Magazine> {
+        let first = self.first.take()?;
+        let magazine = Magazine::listed(Some(first), class, self.count);
+        let tagged = load(first, 2) ^ mask(first);
+        let below = tagged & ((1 << TAG_SHIFT) - 1);
+        let address = below & ((1 << COUNT_SHIFT) - 1);
+        let count = below >> COUNT_SHIFT;
+        let is_possible = address & IMPOSSIBLE == 0 && count <= MAGAZINE_BLOCKS && (address == 0) == (count == 0);
+        check!(is_possible && tagged >> TAG_SHIFT == tag(first, below), CachedLinkOverwritten, first.addr().get());
+        store(first, 2, 0);
+        *self = Self { first: NonNull::new(first.as_ptr().with_addr(address)), count };
+        Some(magazine)
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Stack {
+    /// Blocks of all magazines.
+    pub(crate) fn count(&mut self, class: Class) -> usize {
+        let magazines: std::vec::Vec<Magazine> = core::iter::from_fn(|| self.pop(class)).collect();
+        let count = magazines.iter().map(Magazine::count).sum();
+        magazines.into_iter().rev().for_each(|magazine| self.push(magazine));
+        count
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Block, class, mems};
+    use super::super::words::clear;
+    use super::*;
+
+    #[test]
+    fn a_stack_returns_whole_magazines() {
+        let mut blocks = [Block { _words: [0; 4] }; 6];
+        let mems = mems(&mut blocks);
+        let mut stack = Stack::EMPTY;
+        for pair in mems.chunks(2) {
+            let mut magazine = Magazine::of(class());
+            pair.iter().for_each(|&mem| magazine.push(mem));
+            stack.push(magazine);
+        }
+        for pair in mems.chunks(2).rev() {
+            let mut magazine = stack.pop(class()).expect("three were pushed");
+            assert_eq!(magazine.count(), 2);
+            assert_eq!([magazine.pop(), magazine.pop()], [Some(pair[1]), Some(pair[0])]);
+        }
+        assert!(stack.pop(class()).is_none());
+    }
+
+    #[test]
+    fn an_overwritten_count_of_a_magazine_is_found() {
+        let mut blocks = [Block { _words: [0; 4] }; 4];
+        let mems = mems(&mut blocks);
+        for bit in COUNT_SHIFT..usize::BITS {
+            let mut stack = Stack::EMPTY;
+            for pair in mems.chunks(2) {
+                let mut magazine = Magazine::of(class());
+                pair.iter().for_each(|&mem| magazine.push(mem));
+                stack.push(magazine);
+            }
+            let top = stack.first.expect("two were pushed");
+            store(top, 2, load(top, 2) ^ 1 << bit);
+            assert!(
+                std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| stack.pop(class()))).is_err(),
+                "bit {bit}"
+            );
+            mems.iter().for_each(|&mem| clear(mem));
+        }
+    }
+}
