@@ -22,7 +22,7 @@ use crate::fatal::check;
 #[cfg(feature = "hardened")]
 use crate::secret;
 pub(crate) use loaded::{LEFT_BY_CUT, Loaded};
-pub(crate) use stack::Stack;
+pub(crate) use stack::{ABREAST, Stack};
 #[cfg(any(test, feature = "hardened"))]
 pub(crate) use words::clear;
 use words::{IMPOSSIBLE, chain_len, link, load, unlink, unmasked};

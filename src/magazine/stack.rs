@@ -4,7 +4,7 @@
 use core::ptr::NonNull;
 
 use super::Magazine;
-use super::words::{IMPOSSIBLE, load, mask, store};
+use super::words::{IMPOSSIBLE, Masks, load, mask, next_now, store};
 use crate::class::{Class, MAGAZINE_BLOCKS};
 use crate::fatal::check;
 
@@ -12,6 +12,11 @@ const COUNT_SHIFT: u32 = 48;
 const _: () = assert!(crate::arch::ADDRESS_BITS <= COUNT_SHIFT);
 /// Where the tag of the word that leads to the magazine below lies: above the count, of which [`MAGAZINE_BLOCKS`] is the most.
 const TAG_SHIFT: u32 = COUNT_SHIFT + MAGAZINE_BLOCKS.ilog2() + 1;
+
+/// How many magazines are read at the same time.
+pub(crate) const ABREAST: usize = 8;
+/// Blocks that follow each other at less than this, in bytes, come early by themselves: the processor sees a row within a page.
+const SCATTERED: usize = 4 << 10;
 
 /// What of the process's secret goes with an address and a count: a count that was overwritten would pass for another.
 fn tag(first: NonNull<u8>, below: usize) -> usize {
@@ -56,6 +61,39 @@ impl Stack {
     }
 }
 
+/// The first block of the magazine below the one that begins with `first`, if that word was not overwritten so that it shows.
+fn below(first: NonNull<u8>) -> Option<NonNull<u8>> {
+    let address = (load(first, 2) ^ mask(first)) & ((1 << COUNT_SHIFT) - 1);
+    if address & IMPOSSIBLE == 0 { NonNull::new(first.as_ptr().with_addr(address)) } else { None }
+}
+
+impl Stack {
+    /// Reads the links of the next magazines, so that their blocks are in the processor's caches when they are handed out; not where
+    /// the first blocks lie near each other. A list through scattered blocks is read at the pace of the memory, one block after
+    /// the other; those of [`ABREAST`] magazines are read side by side. Returns how many links were read.
+    pub(crate) fn read_ahead(&self, class: Class) -> usize {
+        let masks = Masks::of_process();
+        let follows = |mem: NonNull<u8>| next_now(mem, class, masks);
+        let is_scattered = |first: NonNull<u8>| {
+            follows(first).is_some_and(|next| next.addr().get().abs_diff(first.addr().get()) >= SCATTERED)
+        };
+        let mut next = self.first.filter(|&first| is_scattered(first));
+        let mut blocks = [None; ABREAST];
+        for block in &mut blocks {
+            *block = next;
+            next = next.and_then(below);
+        }
+        let mut count = 0;
+        for _ in 1..class.magazine() {
+            for block in &mut blocks {
+                *block = block.and_then(follows);
+                count += usize::from(block.is_some());
+            }
+        }
+        count
+    }
+}
+
 #[cfg(any(test, fuzzing))]
 impl Stack {
     /// Blocks of all magazines.
@@ -71,6 +109,8 @@ mod tests {
     use super::super::tests::{Block, class, mems};
     use super::super::words::clear;
     use super::*;
+    use std::vec;
+    use std::vec::Vec;
 
     #[test]
     fn a_stack_returns_whole_magazines() {
@@ -88,6 +128,47 @@ mod tests {
             assert_eq!([magazine.pop(), magazine.pop()], [Some(pair[1]), Some(pair[0])]);
         }
         assert!(stack.pop(class()).is_none());
+    }
+
+    /// Blocks each of which lies beyond a page from the next of its magazine.
+    fn scattered(memory: &mut [[Block; 256]]) -> Vec<NonNull<u8>> {
+        memory.iter_mut().map(|page| NonNull::from(&mut page[0]).cast()).collect()
+    }
+
+    fn stack_of(mems: &[NonNull<u8>], each: usize) -> Stack {
+        let mut stack = Stack::EMPTY;
+        for blocks in mems.chunks(each) {
+            let mut magazine = Magazine::of(class());
+            blocks.iter().for_each(|&mem| magazine.push(mem));
+            stack.push(magazine);
+        }
+        stack
+    }
+
+    #[test]
+    fn the_next_magazines_are_read_through_where_they_lie_scattered() {
+        let mut memory = vec![[Block { _words: [0; 4] }; 256]; 3 * (ABREAST + 2)];
+        let mems = scattered(&mut memory);
+        let mut stack = stack_of(&mems, 3);
+        assert_eq!(stack.read_ahead(class()), 2 * ABREAST, "two links of each magazine");
+        assert_eq!(stack.count(class()), mems.len());
+        let mut near = [Block { _words: [0; 4] }; 6];
+        assert_eq!(stack_of(&super::super::tests::mems(&mut near), 3).read_ahead(class()), 0);
+        assert_eq!(Stack::EMPTY.read_ahead(class()), 0);
+    }
+
+    /// Who reads ahead finds what was overwritten before whoever takes, and leaves it to him to say so.
+    #[test]
+    #[should_panic(expected = "the link of a cached block was overwritten")]
+    fn reading_ahead_ends_where_a_word_was_overwritten() {
+        let mut memory = vec![[Block { _words: [0; 4] }; 256]; 12];
+        let mems = scattered(&mut memory);
+        let mut stack = stack_of(&mems, 3);
+        for (mem, index, left) in [(mems[2], 0, 6), (mems[7], 1, 5), (mems[8], 2, 3)] {
+            store(mem, index, 0x4141_4141_4141_4141);
+            assert_eq!(stack.read_ahead(class()), left, "word {index}");
+        }
+        while stack.pop(class()).is_some() {}
     }
 
     #[test]
