@@ -243,7 +243,6 @@ impl Arena {
         block
     }
 
-    #[inline]
     fn find(&mut self, size: ChunkSize) -> Option<Block> {
         if let Some(free) = self.take_fit(size) {
             return Some(self.carve(free, size));
@@ -323,7 +322,6 @@ impl Arena {
     }
 
     /// Cuts a chunk of `size` from the front of a free one; the rest goes to the bins.
-    #[inline]
     fn carve(&mut self, free: FreeChunk, size: ChunkSize) -> Block {
         let (chunk, origin) = (free.chunk(), free.origin());
         let whole = free.size();

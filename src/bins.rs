@@ -297,7 +297,6 @@ impl Bins {
     }
 
     /// Takes out the free chunk that fits `size` best, or `None`.
-    #[inline]
     pub(crate) fn take_fit(&mut self, size: ChunkSize) -> Option<FreeChunk> {
         if let Some(free) = self.take_exact_small(size) {
             return Some(free);

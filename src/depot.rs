@@ -263,23 +263,23 @@ impl Depot {
     }
 
     /// Calls `each` with every magazine, none of which is here any more then.
-    pub(crate) fn drain(&self, each: impl FnMut(Magazine)) {
-        self.drain_some(usize::MAX, |store| store.bytes, each);
+    pub(crate) fn drain(&self, mut each: impl FnMut(Magazine)) {
+        self.drain_some(usize::MAX, |store| store.bytes, &mut each);
     }
 
     /// An arena would have to grow: what nobody has asked for since the last look goes, magazine by magazine, to `each`.
     /// Returns how many bytes went.
-    pub(crate) fn drain_unused(&self, each: impl FnMut(Magazine)) -> usize {
-        self.drain_some(MOST_AT_ONCE, Store::unused, each)
+    pub(crate) fn drain_unused(&self, mut each: impl FnMut(Magazine)) -> usize {
+        self.drain_some(MOST_AT_ONCE, Store::unused, &mut each)
     }
 
     /// The purge clock ticks: as [`drain_unused`](Self::drain_unused), but only half of it goes.
-    pub(crate) fn drain_half_unused(&self, each: impl FnMut(Magazine)) -> usize {
-        self.drain_some(MOST_A_TICK, |store| store.unused().div_ceil(2), each)
+    pub(crate) fn drain_half_unused(&self, mut each: impl FnMut(Magazine)) -> usize {
+        self.drain_some(MOST_A_TICK, |store| store.unused().div_ceil(2), &mut each)
     }
 
     /// Takes magazines of each class until `how_much` bytes of it are gone, or `most` of all.
-    fn drain_some(&self, most: usize, how_much: impl Fn(&mut Store) -> usize, mut each: impl FnMut(Magazine)) -> usize {
+    fn drain_some(&self, most: usize, how_much: fn(&mut Store) -> usize, each: &mut dyn FnMut(Magazine)) -> usize {
         let mut drained = 0;
         for (lane, class, rack) in self.racks() {
             if drained >= most {

@@ -249,7 +249,6 @@ impl Arena {
     }
 
     /// The free chunk before `chunk`, as the footer there says, with what its tags say.
-    #[inline]
     pub(super) fn free_before<O: Os>(&self, chunk: ChunkPtr, owner: Owner) -> (ChunkPtr, ChunkSize, Origin) {
         let mem = chunk.mem().addr().get();
         let prev_size = chunk.prev_size();

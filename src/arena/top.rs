@@ -76,7 +76,6 @@ impl Top {
     }
 
     /// Cuts a chunk of `size` from the front, if as much as a minimal chunk remains.
-    #[inline]
     pub(super) fn carve(&mut self, size: ChunkSize) -> Option<Block> {
         let place = self.0?;
         let chunk = self.shorten_front(size)?;
