@@ -243,6 +243,7 @@ impl Arena {
         block
     }
 
+    #[inline]
     fn find(&mut self, size: ChunkSize) -> Option<Block> {
         if let Some(free) = self.take_fit(size) {
             return Some(self.carve(free, size));

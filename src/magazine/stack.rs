@@ -74,10 +74,11 @@ impl Stack {
     pub(crate) fn read_ahead(&self, class: Class) -> usize {
         let masks = Masks::of_process();
         let follows = |mem: NonNull<u8>| next_now(mem, class, masks);
-        let is_scattered = |first: NonNull<u8>| {
-            follows(first).is_some_and(|next| next.addr().get().abs_diff(first.addr().get()) >= SCATTERED)
-        };
-        let mut next = self.first.filter(|&first| is_scattered(first));
+        let Some((first, second)) = self.first.and_then(|first| Some((first, follows(first)?))) else { return 0 };
+        if second.addr().get().abs_diff(first.addr().get()) < SCATTERED {
+            return 0;
+        }
+        let mut next = Some(first);
         let mut blocks = [None; ABREAST];
         for block in &mut blocks {
             *block = next;
