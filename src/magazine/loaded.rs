@@ -165,6 +165,7 @@ impl Loaded {
         self.set_count(chain_len(NonNull::new(self.first()), class));
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{Block, class, mems};

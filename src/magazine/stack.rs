@@ -23,6 +23,17 @@ fn tag(first: NonNull<u8>, below: usize) -> usize {
     (below ^ mask(first).rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> TAG_SHIFT
 }
 
+/// What the first block of a magazine says of the one below: the address of that one's first block, and how many it has. `None` if
+/// the word was overwritten.
+fn below(first: NonNull<u8>) -> Option<(usize, usize)> {
+    let tagged = load(first, 2) ^ mask(first);
+    let below = tagged & ((1 << TAG_SHIFT) - 1);
+    let address = below & ((1 << COUNT_SHIFT) - 1);
+    let count = below >> COUNT_SHIFT;
+    let is_possible = address & IMPOSSIBLE == 0 && count <= MAGAZINE_BLOCKS && (address == 0) == (count == 0);
+    (is_possible && tagged >> TAG_SHIFT == tag(first, below)).then_some((address, count))
+}
+
 /// Magazines of one class on top of each other; the first block of each leads to the next.
 #[derive(Debug)]
 pub(crate) struct Stack {
@@ -49,25 +60,14 @@ impl Stack {
     pub(crate) fn pop(&mut self, class: Class) -> Option<Magazine> {
         let first = self.first.take()?;
         let magazine = Magazine::listed(Some(first), class, self.count);
-        let tagged = load(first, 2) ^ mask(first);
-        let below = tagged & ((1 << TAG_SHIFT) - 1);
-        let address = below & ((1 << COUNT_SHIFT) - 1);
-        let count = below >> COUNT_SHIFT;
-        let is_possible = address & IMPOSSIBLE == 0 && count <= MAGAZINE_BLOCKS && (address == 0) == (count == 0);
-        check!(is_possible && tagged >> TAG_SHIFT == tag(first, below), CachedLinkOverwritten, first.addr().get());
+        let below = below(first);
+        check!(below.is_some(), CachedLinkOverwritten, first.addr().get());
+        let (address, count) = below.unwrap_or_default();
         store(first, 2, 0);
         *self = Self { first: NonNull::new(first.as_ptr().with_addr(address)), count };
         Some(magazine)
     }
-}
 
-/// The first block of the magazine below the one that begins with `first`, if that word was not overwritten so that it shows.
-fn below(first: NonNull<u8>) -> Option<NonNull<u8>> {
-    let address = (load(first, 2) ^ mask(first)) & ((1 << COUNT_SHIFT) - 1);
-    if address & IMPOSSIBLE == 0 { NonNull::new(first.as_ptr().with_addr(address)) } else { None }
-}
-
-impl Stack {
     /// Reads the links of the next magazines, so that their blocks are in the processor's caches when they are handed out; not where
     /// the first blocks lie near each other. A list through scattered blocks is read at the pace of the memory, one block after
     /// the other; those of [`ABREAST`] magazines are read side by side. Returns how many links were read.
@@ -82,7 +82,7 @@ impl Stack {
         let mut blocks = [None; ABREAST];
         for block in &mut blocks {
             *block = next;
-            next = next.and_then(below);
+            next = next.and_then(|first| NonNull::new(first.as_ptr().with_addr(below(first)?.0)));
         }
         let mut count = 0;
         for _ in 1..class.magazine() {
@@ -105,6 +105,7 @@ impl Stack {
         count
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{Block, class, mems};
@@ -113,29 +114,12 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    #[test]
-    fn a_stack_returns_whole_magazines() {
-        let mut blocks = [Block { _words: [0; 4] }; 6];
-        let mems = mems(&mut blocks);
-        let mut stack = Stack::EMPTY;
-        for pair in mems.chunks(2) {
-            let mut magazine = Magazine::of(class());
-            pair.iter().for_each(|&mem| magazine.push(mem));
-            stack.push(magazine);
-        }
-        for pair in mems.chunks(2).rev() {
-            let mut magazine = stack.pop(class()).expect("three were pushed");
-            assert_eq!(magazine.count(), 2);
-            assert_eq!([magazine.pop(), magazine.pop()], [Some(pair[1]), Some(pair[0])]);
-        }
-        assert!(stack.pop(class()).is_none());
-    }
-
     /// Blocks each of which lies beyond a page from the next of its magazine.
     fn scattered(memory: &mut [[Block; 256]]) -> Vec<NonNull<u8>> {
         memory.iter_mut().map(|page| NonNull::from(&mut page[0]).cast()).collect()
     }
 
+    /// Magazines of so many of these blocks each, the last on top.
     fn stack_of(mems: &[NonNull<u8>], each: usize) -> Stack {
         let mut stack = Stack::EMPTY;
         for blocks in mems.chunks(each) {
@@ -144,6 +128,19 @@ mod tests {
             stack.push(magazine);
         }
         stack
+    }
+
+    #[test]
+    fn a_stack_returns_whole_magazines() {
+        let mut blocks = [Block { _words: [0; 4] }; 6];
+        let mems = mems(&mut blocks);
+        let mut stack = stack_of(&mems, 2);
+        for pair in mems.chunks(2).rev() {
+            let mut magazine = stack.pop(class()).expect("three were pushed");
+            assert_eq!(magazine.count(), 2);
+            assert_eq!([magazine.pop(), magazine.pop()], [Some(pair[1]), Some(pair[0])]);
+        }
+        assert!(stack.pop(class()).is_none());
     }
 
     #[test]
@@ -177,12 +174,7 @@ mod tests {
         let mut blocks = [Block { _words: [0; 4] }; 4];
         let mems = mems(&mut blocks);
         for bit in COUNT_SHIFT..usize::BITS {
-            let mut stack = Stack::EMPTY;
-            for pair in mems.chunks(2) {
-                let mut magazine = Magazine::of(class());
-                pair.iter().for_each(|&mem| magazine.push(mem));
-                stack.push(magazine);
-            }
+            let mut stack = stack_of(&mems, 2);
             let top = stack.first.expect("two were pushed");
             store(top, 2, load(top, 2) ^ 1 << bit);
             assert!(
