@@ -112,7 +112,7 @@ mod global_alloc;
 mod heap;
 #[cfg(not(loom))]
 mod huge;
-#[cfg_attr(loom, allow(dead_code))]
+#[cfg_attr(loom, allow(dead_code, unused_imports))]
 mod magazine;
 #[cfg(not(loom))]
 mod malloc;
