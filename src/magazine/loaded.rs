@@ -1,5 +1,5 @@
-//! The magazine that a thread takes from and puts into: on the fast paths of malloc and free, and while another cuts off what the
-//! thread, asleep, does not need.
+//! The magazine that a thread takes from and puts into, on the fast paths of malloc and free, and from which another cuts off what
+//! a thread that sleeps does not need.
 #![allow(unsafe_code)]
 
 use core::ptr::{self, NonNull};

@@ -1,4 +1,4 @@
-//! Magazines of one class on top of each other, linked through their own first blocks.
+//! Magazines of one class on top of each other, linked through their own first blocks: pushed, popped, and read ahead.
 #![allow(unsafe_code)]
 
 use core::ptr::NonNull;
@@ -69,8 +69,8 @@ impl Stack {
     }
 
     /// Reads the links of the next magazines, so that their blocks are in the processor's caches when they are handed out; not where
-    /// the first blocks lie near each other. A list through scattered blocks is read at the pace of the memory, one block after
-    /// the other; those of [`ABREAST`] magazines are read side by side. Returns how many links were read.
+    /// the first two blocks lie near each other, as they do in a row. A list through scattered blocks is read at the pace of the
+    /// memory, one block after the other; those of [`ABREAST`] magazines are read side by side. Returns how many links were read.
     pub(crate) fn read_ahead(&self, class: Class) -> usize {
         let masks = Masks::of_process();
         let follows = |mem: NonNull<u8>| next_now(mem, class, masks);
