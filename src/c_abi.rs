@@ -316,7 +316,8 @@ pub(crate) unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::F
     0
 }
 
-/// The names under which old interposers call the C library's functions.
+/// The names under which interposers that have taken the first ones call the C library's functions. The library is linked so that
+/// its functions call each other (`.cargo/config.toml`): one that the loader looked up would be the interposer's, which called.
 mod aliases {
     use super::{c_int, c_void};
 

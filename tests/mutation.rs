@@ -212,7 +212,7 @@ fn build(tree: &Path) -> PathBuf {
             "--features",
             "preload",
         ])
-        .args(["--", "--cfg", "heapwright_so", "-C", "link-arg=-Wl,-z,nodelete"])
+        .args(["--", "--cfg", "heapwright_so", "-C", "link-arg=-Wl,-z,nodelete,-Bsymbolic-functions"])
         .current_dir(tree)
         .env_remove("LD_PRELOAD")
         .env_remove("RUSTFLAGS")

@@ -167,6 +167,15 @@ fn a_program_that_forks_out_of_busy_threads_runs_unchanged() {
     assert_eq!(outcome.text().lines().count(), 44, "{}", outcome.report());
 }
 
+/// Programs that count or trace have a malloc of their own, which passes on to `__libc_malloc`. That went on to whatever `malloc`
+/// the loader finds first: theirs, and so on until the stack was full.
+#[test]
+fn a_program_that_puts_itself_before_malloc_sees_each_call_once() {
+    let wrapper = compile("wrapper.c");
+    let expected = Run::new(&wrapper).run().expect_success();
+    Run::new(&wrapper).preloaded().run().assert_same(&expected);
+}
+
 /// What a tool says about the library.
 fn told(tool: &str, flags: &[&str]) -> String {
     let outcome = Command::new(tool).args(flags).arg(library()).env("LC_ALL", "C").output();
@@ -213,8 +222,17 @@ fn the_library_uses_little_thread_local_storage_and_never_asks_for_it() {
 }
 
 #[test]
-fn the_library_exports_the_malloc_family_and_nothing_else() {
-    // Those that programs bind, and the rest of the header.
+fn the_library_never_comes_to_itself_by_way_of_the_loader() {
+    let relocations = told("readelf", &["-r", "-W"]);
+    // 00028590  00000001f00000006 R_X86_64_GLOB_DAT  0000000000022f60 calloc + 0
+    let named = |line: &str| line.split_whitespace().nth(4).map(str::to_owned);
+    for name in relocations.lines().filter_map(named) {
+        assert!(!family().any(|ours| ours == name), "{name} is looked up, and may be another library's\n{relocations}");
+    }
+}
+
+/// What it exports: what programs bind, and the rest of the header.
+fn family() -> impl Iterator<Item = &'static str> {
     let more = [
         "free_sized",
         "free_aligned_sized",
@@ -233,7 +251,12 @@ fn the_library_exports_the_malloc_family_and_nothing_else() {
         "__libc_mallopt",
         "__libc_mallinfo",
     ];
-    let expected: Vec<&str> = ENTRY_POINTS.into_iter().chain(more).collect();
+    ENTRY_POINTS.into_iter().chain(more)
+}
+
+#[test]
+fn the_library_exports_the_malloc_family_and_nothing_else() {
+    let expected: Vec<&str> = family().collect();
     // glibc has no such name, but other replacements do, and it can harm nobody.
     let allowed = ["__libc_cfree"];
     let symbols = told("nm", &["-D", "--defined-only"]);
