@@ -54,6 +54,12 @@ fn the_least_stack_is_enough() {
     }
 }
 
+/// 8 KiB, most of it for a file of the system's that was read as a whole.
+#[test]
+fn a_request_takes_six_kibibytes_of_stack_at_most() {
+    lives_through("stack-of-requests", 0);
+}
+
 // ---- forks
 
 #[test]

@@ -141,7 +141,7 @@ impl CacheCell {
 }
 
 /// Classes of a piece: what is taken out of another thread's cache at once is kept on a stack that may be short.
-const PIECE: usize = CLASSES / 4;
+const PIECE: usize = CLASSES / 8;
 /// Pieces of a cache: its classes', and what has no class.
 pub(crate) const PIECES: usize = CLASSES.div_ceil(PIECE) + 1;
 

@@ -17,6 +17,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 
 extern char **environ;
 static int number;
@@ -174,6 +175,41 @@ static void small_stack(void) {
         pthread_t thread;
         EXPECT(!pthread_create(&thread, &attr, on_a_small_stack, (void *)(uintptr_t)i) && !pthread_join(thread, NULL));
     }
+}
+
+// The longest stack that a request takes: a thread that has been idle leaves its cache to the requests of others, which read in
+// /proc whether it sleeps, and keep what they take on their stack.
+static void *idle(void *at) {
+    void *held[2000];
+    for (size_t i = 0; i < LEN(held); i++) held[i] = malloc(1 + i % 900);
+    for (size_t i = 0; i < LEN(held); i++) free(held[i]);
+    pause();
+    return at;
+}
+static char painted[64 * K] __attribute__((aligned(16)));
+static ucontext_t outside, inside;
+static void requests_for_a_while(void) {
+    for (int i = 0; i < 150; i++) {
+        some_blocks(i + 1, 400);
+        usleep(10000);
+    }
+}
+static void stack_of_requests(void) {
+    for (int i = 0; i < 20; i++) {
+        pthread_t thread;
+        EXPECT(!pthread_create(&thread, NULL, idle, NULL));
+    }
+    memset(painted, 0x55, sizeof painted);
+    EXPECT(!getcontext(&inside));
+    inside.uc_stack = (stack_t){.ss_sp = painted, .ss_size = sizeof painted};
+    inside.uc_link = &outside;
+    makecontext(&inside, requests_for_a_while, 0);
+    EXPECT(!swapcontext(&outside, &inside));
+    size_t untouched = 0;
+    while (untouched < sizeof painted && painted[untouched] == 0x55) untouched++;
+    size_t deep = sizeof painted - untouched;
+    // Those of this file take some 200 bytes, and the loader, when it binds a function, 1,600.
+    if (deep > 6 * K) failed(__LINE__, "more than 6 KiB of stack");
 }
 
 // ---------------------------------------------------------------- forks
@@ -618,7 +654,7 @@ static const struct { const char *name; void (*run)(void); } modes[] = {
     {"short-blocks-apart", short_blocks_apart},
     {"handlers-before-all-requests", handlers_before_all_requests}, {"forks-among-streams", forks_among_streams},
     {"many-destructors", many_destructors}, {"cancellation", cancellation},
-    {"small-stack", small_stack}, {"concurrent-forks", concurrent_forks}, {"handlers-in-preinit", handlers_in_preinit},
+    {"small-stack", small_stack}, {"stack-of-requests", stack_of_requests}, {"concurrent-forks", concurrent_forks}, {"handlers-in-preinit", handlers_in_preinit},
     {"vforks", vforks}, {"raw-clones", raw_clones}, {"raw-clones-among-forks", raw_clones_among_forks},
     {"shared-memory", shared_memory}, {"signal-storm", signal_storm}, {"sigaltstacks", sigaltstacks},
     {"many-mappings", many_mappings}, {"commit-charge", commit_charge}, {"plugins", plugins},

@@ -8,7 +8,7 @@
 
 use core::fmt::Write;
 
-use super::file::read;
+use super::file::{for_each_line, read};
 use crate::fatal::Line;
 
 /// The calls that make a child or wait for one: it may go on in its parent's memory while that sleeps, and as if it were that thread.
@@ -17,28 +17,53 @@ const FOR_CHILDREN: [i64; 6] =
 
 /// Whether the thread of this number sleeps in a system call and in no handler. `false` where the kernel does not tell.
 pub(super) fn is_asleep(thread: u32) -> bool {
-    let (mut call, mut status) = ([0; 256], [0; 4096]);
-    read_of(thread, "syscall", &mut call).is_some_and(is_in_call)
-        && read_of(thread, "status", &mut status).is_some_and(is_in_no_handler)
+    // `status` has some 1,500 bytes, and more where the process has many groups. The stack may be a short one.
+    let mut buffer = [0; 256];
+    let is_in_call = path_of(thread, "syscall")
+        .and_then(|path| read(path.as_bytes(), &mut buffer).map(is_in_call))
+        .unwrap_or_default();
+    if !is_in_call {
+        return false;
+    }
+    let Some(path) = path_of(thread, "status") else { return false };
+    let mut signals = Signals::default();
+    for_each_line(path.as_bytes(), &mut buffer, |line| signals.note(line));
+    signals.is_in_no_handler()
 }
 
-fn read_of<'a>(thread: u32, name: &str, buffer: &'a mut [u8]) -> Option<&'a str> {
+fn path_of(thread: u32, name: &str) -> Option<Line> {
     let mut path = Line::new();
     write!(path, "/proc/self/task/{thread}/{name}\0").ok()?;
-    core::str::from_utf8(read(path.as_bytes(), buffer)?).ok()
+    Some(path)
 }
 
-fn is_in_call(text: &str) -> bool {
-    let number = text.split(' ').next().and_then(|number| number.parse::<i64>().ok());
+fn is_in_call(text: &[u8]) -> bool {
+    let number = text.split(|&byte| byte == b' ').next().and_then(|number| core::str::from_utf8(number).ok());
+    let number = number.and_then(|number| number.parse::<i64>().ok());
     number.is_some_and(|number| number >= 0 && !FOR_CHILDREN.contains(&number))
 }
 
-fn is_in_no_handler(status: &str) -> bool {
-    let signals = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        u64::from_str_radix(line.trim(), 16).ok()
-    };
-    signals("SigBlk:").zip(signals("SigCgt:")).is_some_and(|(blocked, caught)| blocked & caught == 0)
+/// The signals that a thread blocks, and those that its process catches: a bit each.
+#[derive(Default)]
+struct Signals {
+    blocked: Option<u64>,
+    caught: Option<u64>,
+}
+
+impl Signals {
+    /// A line of `status`.
+    fn note(&mut self, line: &[u8]) {
+        let mask = |text: &[u8]| u64::from_str_radix(core::str::from_utf8(text).ok()?.trim(), 16).ok();
+        if let Some(text) = line.strip_prefix(b"SigBlk:") {
+            self.blocked = mask(text);
+        } else if let Some(text) = line.strip_prefix(b"SigCgt:") {
+            self.caught = mask(text);
+        }
+    }
+
+    fn is_in_no_handler(&self) -> bool {
+        self.blocked.zip(self.caught).is_some_and(|(blocked, caught)| blocked & caught == 0)
+    }
 }
 
 #[cfg(test)]
@@ -48,26 +73,27 @@ mod tests {
 
     #[test]
     fn a_thread_sleeps_in_a_call_that_is_about_no_child() {
-        assert!(is_in_call("202 0x7f12c 0x80 0x0 0x0 0x0 0x7f12c 0x7ffd08 0x7f4b2a\n"));
-        assert!(is_in_call("0 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd08 0x7f4b2a\n"));
-        assert!(!is_in_call("58 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd08 0x7f4b2a\n"));
-        assert!(!is_in_call("61 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd08 0x7f4b2a\n"));
-        assert!(!is_in_call("-1 0x7ffd08 0x55b2a\n"));
-        assert!(!is_in_call("running\n"));
-        assert!(!is_in_call(""));
+        assert!(is_in_call(b"202 0x7f12c 0x80 0x0 0x0 0x0 0x7f12c 0x7ffd08 0x7f4b2a\n"));
+        assert!(is_in_call(b"0 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd08 0x7f4b2a\n"));
+        assert!(!is_in_call(b"58 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd08 0x7f4b2a\n"));
+        assert!(!is_in_call(b"61 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd08 0x7f4b2a\n"));
+        assert!(!is_in_call(b"-1 0x7ffd08 0x55b2a\n"));
+        assert!(!is_in_call(b"running\n"));
+        assert!(!is_in_call(b""));
     }
 
     #[test]
     fn a_thread_that_blocks_a_signal_which_is_caught_may_be_in_its_handler() {
         let status = |blocked: &str, caught: &str| {
-            is_in_no_handler(&std::format!(
-                "Name:\tx\nSigPnd:\t0000000000000000\nSigBlk:\t{blocked}\nSigCgt:\t{caught}\n"
-            ))
+            let lines = [("Name", "x"), ("SigPnd", "0000000000000000"), ("SigBlk", blocked), ("SigCgt", caught)];
+            let mut signals = Signals::default();
+            lines.iter().for_each(|(name, value)| signals.note(std::format!("{name}:\t{value}").as_bytes()));
+            signals.is_in_no_handler()
         };
         assert!(status("0000000000000000", "0000000000004002"));
         assert!(status("0000000000010000", "0000000000004002"));
         assert!(!status("0000000000004000", "0000000000004002"));
-        assert!(!is_in_no_handler("Name:\tx\n"));
+        assert!(!Signals::default().is_in_no_handler());
     }
 
     #[test]
