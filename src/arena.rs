@@ -77,6 +77,8 @@ pub(crate) struct Arena {
     alarm: usize,
     /// The piece whose pages are being given back without the lock.
     purging: Option<ChunkPtr>,
+    /// Whether its memory has small pages only.
+    is_small: bool,
 }
 
 // SAFETY: everything an arena points to is guarded by the lock that it lies under.
@@ -174,6 +176,7 @@ impl Arena {
             watermark: Watermark::new(),
             alarm: 0,
             purging: None,
+            is_small: false,
         }
     }
 

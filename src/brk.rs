@@ -109,7 +109,6 @@ impl Brk {
         // SAFETY: moving up gives nothing up.
         let old = unsafe { source.os.move_break(delta) }?;
         self.moves += 1;
-        source.note_growth(old, len);
         if self.end == Some(old) {
             self.set_end(source, old, len);
             return Some(Growth::Longer(len));
@@ -155,6 +154,7 @@ impl Brk {
     }
 
     fn set_end<O: Os>(&mut self, source: &Source<O>, old: NonNull<u8>, len: usize) {
+        source.note_growth(old, len);
         // SAFETY: the break has been moved this far.
         self.end = Some(unsafe { old.add(len) });
         self.note_span(source);

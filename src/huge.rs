@@ -1,7 +1,7 @@
-//! Huge pages, where the parameter asks for them.
+//! Huge pages, where the parameter asks for them, and none where they would do harm.
 //!
 //! ```text
-//!   0      nothing is asked for
+//!   0      nothing is asked for; where pages are given back, none are wanted: MADV_NOHUGEPAGE
 //!   1      MADV_HUGEPAGE on what arenas get, which is then 2 MiB at least, and on blocks of 2 MiB and more
 //!   2, n   blocks of such a length are mapped with MAP_HUGETLB, from the pages that the system keeps for that; if it has
 //!          none to give, with normal ones
@@ -9,6 +9,11 @@
 //!
 //! A mapping of huge pages can be unmapped by whole huge pages only, so its length is one of those, also when it changes.
 //! Whether a mapping is such a one is not on record: once there has been one, any mapping that could be is treated so.
+//!
+//! Where the system makes huge pages by itself, what has been given back page by page would come again: a huge page is put in
+//! place of 2 MiB in which a single page is left (`max_ptes_none` is 511), and at the first touch of 2 MiB in which none is. See
+//! <https://docs.kernel.org/admin-guide/mm/transhuge.html>. So an arena of which pages are given back for the first time has
+//! small pages from then on, and so has what any arena gets. Huge pages that are there stay, as far as they are not given back.
 //!
 //! # Safety
 //!
@@ -25,18 +30,40 @@ use crate::source::Source;
 use crate::sync::atomic::Ordering;
 
 /// The parameter's values that are not the length of a page.
-const OFF: usize = 0;
 const ADVISED: usize = 1;
 const DEFAULT_LEN: usize = 2;
 
 impl<O: Os> Source<O> {
-    /// An arena has got `len` bytes of memory at `start`, whole pages.
+    /// An arena has got `len` bytes of memory at `start`.
     #[inline]
     pub(crate) fn note_growth(&self, start: NonNull<u8>, len: usize) {
         if self.params.get(Param::Hugetlb) == ADVISED {
             // SAFETY: the caller's memory; advice changes no contents. It is only advice, and may be refused.
             let _ = unsafe { self.os.advise_huge(start, len) };
+        } else if self.wants_small.load(Ordering::Relaxed) {
+            self.make_small(start, len);
         }
+    }
+
+    /// Pages of an arena are going to be given back: from now on what arenas get has small pages, unless huge ones are asked for.
+    /// Returns whether it is so.
+    pub(crate) fn begin_small(&self) -> bool {
+        let is_so = self.params.get(Param::Hugetlb) != ADVISED;
+        if is_so {
+            // Relaxed: an arena that grows at the same moment does without until its own pages are given back.
+            self.wants_small.store(true, Ordering::Relaxed);
+        }
+        is_so
+    }
+
+    /// `len` bytes of an arena's memory at `start` have no huge pages from now on, where they have none yet.
+    pub(crate) fn make_small(&self, start: NonNull<u8>, len: usize) {
+        // The break may begin in the middle of a page.
+        let before = start.addr().get() % self.os.page_len();
+        // SAFETY: the start of a page of the caller's memory.
+        let start = unsafe { start.sub(before) };
+        // SAFETY: as above; advice changes no contents, and may be refused.
+        let _ = unsafe { self.os.advise_small(start, len + before) };
     }
 
     /// What the end of a growth is rounded up to: where a huge page is to lie behind it, a huge page, which else would be
@@ -54,8 +81,9 @@ impl<O: Os> Source<O> {
             return Some(mapping);
         }
         let start = self.os.map(len)?;
-        if wanted != OFF && len >= HUGE_PAGE_LEN {
-            self.note_growth(start, len);
+        if wanted == ADVISED && len >= HUGE_PAGE_LEN {
+            // SAFETY: as above.
+            let _ = unsafe { self.os.advise_huge(start, len) };
         }
         Some((start, len))
     }

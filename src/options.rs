@@ -81,7 +81,8 @@ pub enum Param {
     /// Bytes; 0 to 4 MiB; 131,072, above which it has no further effect. Requests up to this are cached, those above 8,192 if their
     /// length comes back after it was freed; 0: none.
     TcacheMax,
-    /// Huge pages: 0: as the system does by itself. 1: MADV_HUGEPAGE on what arenas grow by, which is 2 MiB at a time then,
+    /// Huge pages: 0: as the system does by itself, but none (MADV_NOHUGEPAGE) in arenas once pages inside them have been given
+    /// back, which it would take again. 1: MADV_HUGEPAGE on what arenas grow by, which is 2 MiB at a time then,
     /// and on mapped blocks of 2 MiB and more. 2: mapped blocks of that length are of 2 MiB pages (MAP_HUGETLB), and of
     /// normal ones where the system has none to give, or the block has to be aligned. More: the same with huge pages of
     /// that many bytes. Any; 0.

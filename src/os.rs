@@ -136,6 +136,13 @@ pub(crate) unsafe trait Os: Sync {
     /// - The range is the caller's.
     unsafe fn advise_huge(&self, start: NonNull<u8>, len: usize) -> bool;
 
+    /// Asks for no huge pages behind a range of accessible memory, from now on: those that are there stay. Advice as well.
+    ///
+    /// # Safety
+    ///
+    /// - The range is the caller's.
+    unsafe fn advise_small(&self, start: NonNull<u8>, len: usize) -> bool;
+
     /// Changes the length of a mapping, keeping its contents up to the shorter length; the mapping may move if
     /// `may_move`.
     ///

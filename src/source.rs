@@ -16,7 +16,7 @@ use crate::options::Params;
 use crate::os::Os;
 use crate::size::{round_down, round_up};
 use crate::span::BreakSpan;
-use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use crate::sync::owns_fork;
 
 /// The memory source of one allocator.
@@ -32,6 +32,8 @@ pub(crate) struct Source<O: Os> {
     unreleased: AtomicPtr<Unreleased>,
     /// The longest huge page that a block was ever mapped with; 0 before.
     pub(crate) huge_len: AtomicUsize,
+    /// Whether what arenas get is to have small pages only.
+    pub(crate) wants_small: AtomicBool,
 }
 
 /// A range that the system refused to take back (unmapping the middle of a mapping needs a mapping more).
@@ -55,6 +57,7 @@ impl<O: Os> Source<O> {
             next_heap: AtomicUsize::new(0),
             unreleased: AtomicPtr::new(ptr::null_mut()),
             huge_len: AtomicUsize::new(0),
+            wants_small: AtomicBool::new(false),
         }
     }
 

@@ -5,6 +5,8 @@
 
 mod harness;
 
+use std::path::Path;
+
 use harness::{Outcome, Run, Scratch, compile, note, program};
 
 /// KiB above the start, right after the free and later.
@@ -46,6 +48,21 @@ fn what_sleeping_threads_have_cached_goes_back() {
         assert!(freed > 12 << 10, "{freed} KiB: caches hold back much at first");
         assert!(later < 4 << 10, "{later} KiB are left");
     }
+}
+
+/// Where the system makes huge pages by itself, it put one in place of 2 MiB in which a single page was left, until a chunk server
+/// that had given 95 % back was as large as before.
+#[test]
+fn what_is_given_back_between_blocks_does_not_come_again_as_huge_pages() {
+    if !Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+        return note("a kernel with transparent huge pages");
+    }
+    let run = |mode| {
+        let run = Run::new(compile("returns.c")).args(["small-pages"]).env("HEAPWRIGHT_HUGETLB", mode);
+        run.preloaded().run().expect_success().text().to_owned()
+    };
+    assert_eq!(run("0"), "round 0: 400 400\nround 1: 0 0\nend: 0 0\n");
+    assert_eq!(run("1"), "round 0: 400 400\nround 1: 400 400\nend: 400 400\n");
 }
 
 #[test]

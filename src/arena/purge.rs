@@ -15,7 +15,7 @@
 //! window, all but a small part of what is in use. The long chunks go first: they have the most pages for one call, and
 //! best fit takes them last.
 
-use super::{Arena, Release};
+use super::{Arena, Backing, Release};
 use crate::chunk::{ChunkPtr, FreeChunk};
 use crate::os::Os;
 use crate::pages::Pages;
@@ -90,13 +90,29 @@ impl Arena {
         self.alarm = usize::MAX;
     }
 
+    /// Before its first pages are given back: its memory has small pages from now on.
+    fn make_small<O: Os>(&mut self, source: &Source<O>) {
+        if self.is_small || !source.begin_small() {
+            return;
+        }
+        self.is_small = true;
+        if let Backing::Break(brk) = &self.backing
+            && let Some(first) = brk.first()
+        {
+            // With what others have between its runs: it is only advice.
+            source.make_small(first.start(), brk.end_address() - first.address());
+        }
+        self.heaps().for_each(|heap| source.make_small(heap.start(), heap.committed()));
+    }
+
     /// Takes a piece with at most `most` dirty pages out, to be given back. `None` when there is none, or another thread
     /// is at it.
-    pub(crate) fn begin_purge(&mut self, most: usize) -> Option<Purging> {
+    pub(crate) fn begin_purge<O: Os>(&mut self, source: &Source<O>, most: usize) -> Option<Purging> {
         if self.purging.is_some() || most == 0 {
             return None;
         }
         let free = self.general.take_dirty().or_else(|| self.regions.take_dirty())?;
+        self.make_small(source);
         let (rest, pages) = free.dirty().split_last(most);
         let purging = if rest.is_empty() { self.hold_whole(&free, pages) } else { self.hold_end(free, rest, pages) };
         self.purging = Some(purging.chunk);
@@ -157,6 +173,9 @@ impl Arena {
 
     /// Gives at most `most` dirty pages of the top back, the last ones. Returns how many.
     pub(crate) fn purge_top<O: Os>(&mut self, source: &Source<O>, most: usize) -> usize {
+        if !self.top.dirty().is_empty() {
+            self.make_small(source);
+        }
         let count = self.top.purge_end(source, most);
         if count > 0 {
             self.counts.purges += 1;

@@ -223,7 +223,7 @@ mod tests {
         let blocks: Vec<_> = (0..8).map(|_| allocate(malloc, own, 20_000)).collect();
         // SAFETY: as in `allocate`.
         blocks[1..7].iter().for_each(|&mem| malloc.free_cached(&mut *unsafe { malloc.enter(own) }, mem));
-        let piece = malloc.lock(of(own)).expect("free").begin_purge(4).expect("pages to give back");
+        let piece = malloc.lock(of(own)).expect("free").begin_purge(&malloc.source, 4).expect("pages to give back");
         malloc.source.os.copy();
         assert!(!malloc.wait_for_purges());
         let _ = piece;

@@ -216,7 +216,8 @@ impl<O: Os> Malloc<O> {
         self.keep_order();
         let mut purged = 0;
         while purged < most {
-            let begun = self.lock(cell).and_then(|mut arena| arena.begin_purge((most - purged).min(STEP)));
+            let begun =
+                self.lock(cell).and_then(|mut arena| arena.begin_purge(&self.source, (most - purged).min(STEP)));
             let Some(purging) = begun else { break };
             // SAFETY: whole pages inside a piece that is marked in use and held by this thread only.
             let done = unsafe { self.source.os.purge(purging.start(), purging.pages().len()) };

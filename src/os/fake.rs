@@ -12,7 +12,7 @@
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use std::vec::Vec;
 
@@ -69,6 +69,9 @@ struct State {
     /// Whether there are huge pages, and the mappings of such: offset, length, page.
     has_huge_pages: bool,
     huge: Vec<(usize, usize, usize)>,
+    /// Pages, by offset, behind which no huge pages are to be; and whether such were asked for anywhere.
+    small: BTreeSet<usize>,
+    wants_huge: bool,
 }
 
 /// The fake system. Dropping it takes all its memory away.
@@ -121,6 +124,8 @@ impl<const HEAP: usize> FakeOs<HEAP> {
             refuse: Refuse::Nothing,
             has_huge_pages: false,
             huge: Vec::new(),
+            small: BTreeSet::new(),
+            wants_huge: false,
         };
         let (wiped, expected) = (AtomicU32::new(0), AtomicU32::new(0));
         let (clock, state) = (AtomicU64::new(0), Mutex::new(state));
@@ -140,6 +145,13 @@ impl<const HEAP: usize> FakeOs<HEAP> {
     /// From now on there are huge pages to map.
     pub(crate) fn grant_huge_pages(&self) {
         self.state().has_huge_pages = true;
+    }
+
+    /// What pages from offset `first` to `end` were advised is forgotten with them.
+    fn forget_small(state: &mut State, first: usize, end: usize) {
+        while let Some(&page) = state.small.range(first..end).next() {
+            state.small.remove(&page);
+        }
     }
 
     /// Of a mapping of huge pages only such pages can be unmapped.
@@ -251,6 +263,7 @@ impl<const HEAP: usize> FakeOs<HEAP> {
             };
         }
         if !usable {
+            Self::forget_small(state, offset, offset + len);
             self.drop_contents(offset, len);
         }
         self.protect(offset, len, if usable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_NONE });
@@ -270,6 +283,7 @@ impl<const HEAP: usize> FakeOs<HEAP> {
         if new > old {
             self.protect(old, new - old, libc::PROT_READ | libc::PROT_WRITE);
         } else {
+            Self::forget_small(state, new, old);
             self.drop_contents(new, old - new);
             self.protect(new, old - new, libc::PROT_NONE);
         }
@@ -458,6 +472,8 @@ unsafe impl<const HEAP: usize> Os for FakeOs<HEAP> {
         if offset >= Self::BREAK_SPACE {
             Self::assert_range(&state, offset, len, "purge");
         }
+        let is_small = state.small.range(offset..offset + len).count() == len / PAGE;
+        assert!(is_small || state.wants_huge, "I22: pages are given back that a huge page may take the place of");
         if !self.admit(&mut state, Call::Purge, len as isize) {
             return false;
         }
@@ -488,11 +504,23 @@ unsafe impl<const HEAP: usize> Os for FakeOs<HEAP> {
     }
 
     unsafe fn advise_huge(&self, start: NonNull<u8>, len: usize) -> bool {
-        let state = self.state();
+        let mut state = self.state();
         let offset = self.offset(start);
         if offset >= Self::BREAK_SPACE {
             Self::assert_range(&state, offset, len, "advise_huge");
         }
+        state.wants_huge = true;
+        true
+    }
+
+    unsafe fn advise_small(&self, start: NonNull<u8>, len: usize) -> bool {
+        let mut state = self.state();
+        let offset = self.offset(start);
+        if offset >= Self::BREAK_SPACE {
+            Self::assert_range(&state, offset, len, "advise_small");
+        }
+        assert!(offset.is_multiple_of(PAGE), "advice from the middle of a page on");
+        state.small.extend((offset..offset + len).step_by(PAGE));
         true
     }
 

@@ -228,6 +228,12 @@ unsafe impl Os for Linux {
         unsafe { syscall(libc::SYS_madvise, [start.addr().get(), len, advice, 0, 0, 0]) == 0 }
     }
 
+    unsafe fn advise_small(&self, start: NonNull<u8>, len: usize) -> bool {
+        let advice = libc::MADV_NOHUGEPAGE as usize;
+        // SAFETY: as above.
+        unsafe { syscall(libc::SYS_madvise, [start.addr().get(), len, advice, 0, 0, 0]) == 0 }
+    }
+
     unsafe fn remap(&self, start: NonNull<u8>, len: usize, new_len: usize, may_move: bool) -> Option<NonNull<u8>> {
         let flags = if may_move { libc::MREMAP_MAYMOVE as usize } else { 0 };
         // SAFETY: mremap(2) on a range that the caller owns.

@@ -3,9 +3,11 @@
 //   returns vectors SECONDS     eight threads fill the heap with small blocks; sixteen of all stay
 //   returns pool SECONDS        forty threads build and drop small blocks of all sizes, and sleep from then on
 //   returns sawtooth ROUNDS     grow to 64 MiB in small and mixed blocks, free all, again and again
+//   returns small-pages         how many mappings of blocks may have huge pages, before and after memory between blocks goes back
 //   returns leave MILLISECONDS  the main thread frees much and ends; another goes on for so long; says so at the exit
 // After the free the program makes one small request every STEP milliseconds; 0: one at the end only; -1: none at all.
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +135,48 @@ static void saw(int rounds) {
     }
 }
 
+enum { ROUNDS = 2, MIXED = 400 };
+static void *mixed[2][ROUNDS][MIXED];
+
+// Blocks of 60 KB, each followed by a small one.
+static void *fill_mixed(void *to) {
+    void **block = to;
+    for (int at = 0; at < MIXED; at++) memset(block[at] = malloc(at % 2 ? 3000 : 60000), 4, 3000);
+    return to;
+}
+
+// The blocks of a round that lie where the system may put huge pages.
+static int under_huge_pages(void *blocks[MIXED]) {
+    static char text[1 << 20];
+    size_t len = 0;
+    int file = open("/proc/self/smaps", O_RDONLY), count = 0;
+    for (ssize_t n; (n = read(file, text + len, sizeof text - 1 - len)) > 0; len += n) ;
+    close(file);
+    text[len] = 0;
+    unsigned long from = 0, to = 0;
+    for (char *line = strtok(text, "\n"); line; line = strtok(0, "\n")) {
+        unsigned long first, end;
+        if (sscanf(line, "%lx-%lx ", &first, &end) == 2) from = first, to = end;
+        if (strncmp(line, "VmFlags:", 8)) continue;
+        for (int at = 0; at < MIXED && !strstr(line, " nh"); at++)
+            count += (unsigned long)blocks[at] >= from && (unsigned long)blocks[at] < to;
+    }
+    return count;
+}
+
+static void small_pages(void) {
+    pthread_t thread;
+    for (int round = 0; round < ROUNDS; round++) {
+        fill_mixed(mixed[0][round]);
+        pthread_create(&thread, 0, fill_mixed, mixed[1][round]);
+        pthread_join(thread, 0);
+        printf("round %d: %d %d\n", round, under_huge_pages(mixed[0][round]), under_huge_pages(mixed[1][round]));
+        for (int at = 0; at < MIXED; at += 2) free(mixed[0][round][at]), free(mixed[1][round][at]);
+        malloc_trim(0);
+    }
+    printf("end: %d %d\n", under_huge_pages(mixed[0][0]), under_huge_pages(mixed[1][0]));
+}
+
 static void leaving(void) {
     printf("exit\n");
 }
@@ -180,6 +224,8 @@ int main(int argc, char **argv) {
         long freed = resident_kb();
         wait_with_requests(amount * 1000, step);
         printf("freed %ld later %ld\n", freed - before, resident_kb() - before);
+    } else if (!strcmp(mode, "small-pages")) {
+        small_pages();
     } else if (!strcmp(mode, "leave")) {
         leave(amount);
     } else if (!strcmp(mode, "sawtooth")) {
