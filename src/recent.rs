@@ -42,6 +42,9 @@ pub(crate) struct Recent {
     many: u8,
     /// The place of `freed` that is forgotten next.
     forgotten_next: usize,
+    /// The place whose block makes room next, and how many blocks came in a row, none being taken.
+    leaves_next: usize,
+    row: usize,
     lengths: [u32; PLACES],
     blocks: [Option<NonNull<u8>>; PLACES],
     /// Of all chunks here. Written by the owner only, as an atomic, because whoever asks for figures reads it too. Relaxed: a number.
@@ -64,6 +67,8 @@ impl Recent {
             again: 0,
             many: 0,
             forgotten_next: 0,
+            leaves_next: 0,
+            row: 0,
             lengths: [0; PLACES],
             blocks: [None; PLACES],
             bytes: AtomicUsize::new(0),
@@ -105,6 +110,7 @@ impl Recent {
             let place = here.trailing_zeros() as usize;
             if self.blocks[place].is_some_and(|mem| mem.addr().get().is_multiple_of(alignment)) {
                 self.is_used = true;
+                self.row = 0;
                 return self.take_from(place);
             }
             here &= here - 1;
@@ -130,23 +136,37 @@ impl Recent {
         known & self.again != 0
     }
 
-    /// Keeps a block of `size`, which is [wanted](Self::wants). Where there is no room a program drops what it has built up of that
-    /// length, and perhaps the ends of its heaps with it: then everything goes to `each`, this block as well, and for a while no block of
-    /// that length is kept.
+    /// Keeps a block of `size`, which is [wanted](Self::wants). What makes room for it goes to `each`. Where all that is here has come
+    /// in a row, a program drops what it has built up, and perhaps the ends of its heaps with it: then everything goes, this block as
+    /// well, and for a while no block of that length is kept.
     pub(crate) fn put(&mut self, mem: NonNull<u8>, size: ChunkSize, mut each: impl FnMut(NonNull<u8>)) {
-        let empty = equal(&self.lengths, 0) & self.places;
-        if empty == 0 || self.bytes() + size.get() > MOST_BYTES {
+        let mut room = self.room_for(size);
+        if room.is_none() && self.row >= self.blocks.iter().flatten().count() {
             let these = equal(&self.freed, size.get() as u32);
             self.again &= !these;
             self.many |= these;
             self.drain(&mut each);
             return each(mem);
         }
-        let place = empty.trailing_zeros() as usize;
+        let place = loop {
+            if let Some(place) = room {
+                break place;
+            }
+            self.take_from(self.leaves_next).into_iter().for_each(&mut each);
+            self.leaves_next = (self.leaves_next + 1) % PLACES;
+            room = self.room_for(size);
+        };
+        self.row += 1;
         magazine::set_marks(mem);
         self.blocks[place] = Some(mem);
         self.lengths[place] = size.get() as u32;
         self.set_bytes(self.bytes() + size.get());
+    }
+
+    /// The place for a block of `size`, if there is room.
+    fn room_for(&self, size: ChunkSize) -> Option<usize> {
+        let empty = equal(&self.lengths, 0) & self.places;
+        (empty != 0 && self.bytes() + size.get() <= MOST_BYTES).then_some(empty.trailing_zeros() as usize)
     }
 
     /// The block of a place, if it has one. An overwritten mark ends the process.
@@ -271,6 +291,21 @@ mod tests {
         recent.is_idle(1_000);
         assert_eq!(recent.take(size(60_000), 16), None);
         assert!(recent.wants(size(60_000)), "later it may come and go again");
+    }
+
+    /// A length was used for a while, then the next. All seven went together when there was no room for the eighth; the top of the heap
+    /// was cut, and grew again for the next: two system calls and forty page faults for each hundred blocks.
+    #[test]
+    fn lengths_that_follow_each_other_make_room_one_by_one() {
+        let mut recent = recent();
+        for n in 0..100 {
+            let bytes = 40_000 + 16 * n;
+            free(&mut recent, bytes);
+            assert_eq!(recent.take(size(bytes), 16), None);
+            let (kept, left) = free(&mut recent, bytes);
+            assert_eq!((recent.take(size(bytes), 16), left.len()), (Some(kept), usize::from(n > 5)), "{n}");
+            assert!(free(&mut recent, bytes).1.is_empty());
+        }
     }
 
     #[test]
