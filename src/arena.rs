@@ -79,6 +79,8 @@ pub(crate) struct Arena {
     purging: Option<ChunkPtr>,
     /// Whether its memory has small pages only.
     is_small: bool,
+    /// What it has grown for last, in bytes.
+    needed: usize,
 }
 
 // SAFETY: everything an arena points to is guarded by the lock that it lies under.
@@ -177,6 +179,7 @@ impl Arena {
             alarm: 0,
             purging: None,
             is_small: false,
+            needed: 0,
         }
     }
 

@@ -212,8 +212,10 @@ impl<O: Os> Malloc<O> {
         }
         let size = ChunkSize::for_request(bytes)?;
         // Both together have to be possible: the chunk is cut out of one that is longer by the alignment.
-        let ample = ChunkSize::for_request(bytes.checked_add(alignment)?)?;
-        if self.mapped.wants(&self.source, ample)
+        ChunkSize::for_request(bytes.checked_add(alignment)?)?;
+        // Each by itself: the moving threshold follows the length of a block without its alignment.
+        let wants_mapping = |len| self.mapped.wants(&self.source, len);
+        if (wants_mapping(size) || wants_mapping(ChunkSize::for_request(alignment)?))
             && let Some(chunk) = self.mapped.map(&self.source, bytes, alignment)
         {
             return Some(self.hand_out_mapped(chunk, contents));

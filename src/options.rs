@@ -17,7 +17,7 @@
 
 use core::fmt;
 
-use crate::arch::HUGE_PAGE_LEN;
+use crate::arch::{HUGE_PAGE_LEN, PAGE_LEN};
 use crate::attention::{Attention, Reason};
 use crate::generation::Generation;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -388,14 +388,19 @@ impl Params {
         pad.max((system / 8).min(default::TOP_PAD_MAX))
     }
 
-    /// From which length on the top of an arena that has `system` bytes is cut down to the pad.
+    /// From which length on the top of an arena that has `system` bytes is cut down to the pad, if it has grown for `need` bytes.
     ///
-    /// Never so soon that the next growth follows at once: by default at least a growth step goes back at a time, and
-    /// with a trim threshold set by hand at least that, up to 128 KiB.
-    pub(crate) fn trim_trigger(&self, system: usize) -> usize {
+    /// Never so soon that the next growth follows at once: by default at least a growth step goes back at a time, and what it
+    /// grew for, up to 256 KiB; with a trim threshold set by hand at least that, up to 128 KiB.
+    pub(crate) fn trim_trigger(&self, system: usize, need: usize) -> usize {
         let threshold = self.get(Param::TrimThreshold);
         let pad = self.growth_pad(system);
-        let step = if self.is_fixed.load(Ordering::Relaxed) { threshold.min(default::TOP_PAD) } else { pad };
+        let step = if self.is_fixed.load(Ordering::Relaxed) {
+            threshold.min(default::TOP_PAD)
+        } else {
+            // The growth ends with a page.
+            pad.max(need.min(2 * default::TOP_PAD) + PAGE_LEN)
+        };
         threshold.max(pad.saturating_add(step))
     }
 }
@@ -458,13 +463,17 @@ mod tests {
     fn a_trim_gives_back_more_than_the_next_growth_takes() {
         let params = Params::new();
         for system in [0, 1 << 20, 64 << 20] {
-            assert!(params.trim_trigger(system) >= params.growth_pad(system) + (128 << 10));
+            for need in [32, 40_000, 131_088, 200_000] {
+                let trigger = params.trim_trigger(system, need);
+                let grown = params.growth_pad(system) + need.next_multiple_of(4096);
+                assert!(trigger >= params.growth_pad(system) + (128 << 10) && trigger > grown, "{system} {need}");
+            }
         }
         params.set(Param::TopPad, 0);
         params.set(Param::TrimThreshold, 64 << 10);
-        assert_eq!(params.trim_trigger(0), 64 << 10);
+        assert_eq!(params.trim_trigger(0, 0), 64 << 10);
         params.set(Param::TrimThreshold, usize::MAX);
-        assert_eq!(params.trim_trigger(0), usize::MAX, "never");
+        assert_eq!(params.trim_trigger(0, 0), usize::MAX, "never");
     }
 
     #[test]

@@ -56,6 +56,7 @@ impl Arena {
     /// Makes the top long enough for a chunk of `size`. `false` when it could not be, or another run is the top now.
     pub(super) fn grow_top<O: Os>(&mut self, source: &Source<O>, size: ChunkSize) -> bool {
         let (Some(need), pad) = self.growth(source, size) else { return false };
+        self.needed = need;
         let Some(top) = self.top.place() else { return false };
         match top.origin.owner() {
             Owner::Main => self.grow_break(source, need, pad) && self.top.is_at(top.chunk),
@@ -283,7 +284,7 @@ impl Arena {
                 return self.detach_heap(source, heap);
             }
         }
-        if free.size().get() < source.params.trim_trigger(self.counts.system) {
+        if free.size().get() < source.params.trim_trigger(self.counts.system, self.needed) {
             self.insert(free);
         } else {
             self.shorten_run(source, free, fence);
@@ -319,7 +320,7 @@ impl Arena {
     /// Cuts the top down if it is longer than it may be, or gives its heap back if nothing else is in it.
     #[inline]
     pub(super) fn trim_if_long<O: Os>(&mut self, source: &Source<O>) -> Release {
-        if self.top.len() < source.params.trim_trigger(self.counts.system) {
+        if self.top.len() < source.params.trim_trigger(self.counts.system, self.needed) {
             return Release::NOTHING;
         }
         self.trim_top(source, source.params.growth_pad(self.counts.system))

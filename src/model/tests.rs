@@ -204,6 +204,22 @@ fn the_main_arena_never_touches_the_break_when_it_may_not() {
     model.assert_returns_everything();
 }
 
+/// One buffer at a time, no two of quite the same length. For those aligned, the moving threshold followed the block and the request was
+/// held against it with its alignment, so each was mapped; from the break, each growth was cut off again at the free that followed.
+#[test]
+fn one_buffer_at_a_time_makes_hardly_any_system_call() {
+    for (bytes, alignment) in [(130_000, 4_096), (126_000, 4_096), (120_000, 32_768), (200_000, 65_536), (40_000, 64)] {
+        let model = Model::new();
+        let malloc = model.malloc;
+        for round in 0..4_096 {
+            let mem = malloc.allocate_aligned(malloc.arenas.main(), bytes + round, alignment, Contents::Any);
+            malloc.free(mem.expect("little is asked for"));
+        }
+        let calls = model.os().take_log().len();
+        assert!(calls < 60, "{calls} calls for {bytes} bytes at multiples of {alignment}");
+    }
+}
+
 /// A huge page can neither be mapped nor unmapped in part; the fake system sees to that.
 #[test]
 fn blocks_of_huge_pages_come_change_and_go_by_whole_pages() {
