@@ -110,6 +110,12 @@ fn runs_out_of_address_space_and_recovers() {
     lives_through(&["address-limit"]);
 }
 
+/// A malloc took back what was cached where nothing else was left, and a realloc did not.
+#[test]
+fn a_realloc_gets_what_is_cached_where_nothing_else_is_left() {
+    lives_through(&["realloc-of-cached"]);
+}
+
 #[test]
 fn threads_allocate_where_no_heap_can_be_reserved() {
     lives_through(&["address-limit-threads"]);

@@ -531,6 +531,22 @@ static void address_limit(void) {
     run_out_and_recover(64 * M);
 }
 
+// All memory is taken in blocks of two sizes, and freed. A realloc that needs another length has to get some of it.
+static void realloc_of_cached(void) {
+    set_limit(RLIMIT_AS, status_bytes("VmSize:") + 4 * M);
+    for (int round = 0; round < 4; round++) {
+        void *small = malloc(32);
+        struct link *list = NULL, *rest = NULL;
+        take_all(&list, 4104);
+        take_all(&rest, sizeof *rest);
+        give_all(&rest);
+        give_all(&list);
+        void *longer = realloc(small, round % 2 ? 56 : 3000);
+        EXPECT(longer != NULL);
+        free(longer);
+    }
+}
+
 static void *hold_in_a_thread(void *at) {
     struct block *v[100];
     for (size_t i = 0; i < LEN(v); i++) v[i] = take(4096);
@@ -702,6 +718,7 @@ static const struct mode { const char *name; void (*run)(void); } modes[] = {
     {"exit-with-threads", exit_with_threads},
     {"address-limit", address_limit},
     {"address-limit-threads", address_limit_threads},
+    {"realloc-of-cached", realloc_of_cached},
     {"data-limit", data_limit},
     {"blocked-break", blocked_break},
     {"foreign-break", foreign_break},
