@@ -78,7 +78,7 @@ pub(crate) struct Arena {
     /// The piece whose pages are being given back without the lock.
     purging: Option<ChunkPtr>,
     /// Whether its memory has small pages only.
-    is_small: bool,
+    has_small_pages: bool,
     /// What it has grown for last, in bytes.
     needed: usize,
 }
@@ -178,7 +178,7 @@ impl Arena {
             watermark: Watermark::new(),
             alarm: 0,
             purging: None,
-            is_small: false,
+            has_small_pages: false,
             needed: 0,
         }
     }

@@ -40,24 +40,24 @@ impl<O: Os> Source<O> {
         if self.params.get(Param::Hugetlb) == ADVISED {
             // SAFETY: the caller's memory; advice changes no contents. It is only advice, and may be refused.
             let _ = unsafe { self.os.advise_huge(start, len) };
-        } else if self.wants_small.load(Ordering::Relaxed) {
-            self.make_small(start, len);
+        } else if self.wants_small_pages.load(Ordering::Relaxed) {
+            self.use_small_pages(start, len);
         }
     }
 
     /// Pages of an arena are going to be given back: from now on what arenas get has small pages, unless huge ones are asked for.
     /// Returns whether it is so.
-    pub(crate) fn begin_small(&self) -> bool {
+    pub(crate) fn begin_small_pages(&self) -> bool {
         let is_so = self.params.get(Param::Hugetlb) != ADVISED;
         if is_so {
             // Relaxed: an arena that grows at the same moment does without until its own pages are given back.
-            self.wants_small.store(true, Ordering::Relaxed);
+            self.wants_small_pages.store(true, Ordering::Relaxed);
         }
         is_so
     }
 
     /// `len` bytes of an arena's memory at `start` have no huge pages from now on, where they have none yet.
-    pub(crate) fn make_small(&self, start: NonNull<u8>, len: usize) {
+    pub(crate) fn use_small_pages(&self, start: NonNull<u8>, len: usize) {
         // The break may begin in the middle of a page.
         let before = start.addr().get() % self.os.page_len();
         // SAFETY: the start of a page of the caller's memory.

@@ -33,7 +33,7 @@ pub(crate) struct Source<O: Os> {
     /// The longest huge page that a block was ever mapped with; 0 before.
     pub(crate) huge_len: AtomicUsize,
     /// Whether what arenas get is to have small pages only.
-    pub(crate) wants_small: AtomicBool,
+    pub(crate) wants_small_pages: AtomicBool,
 }
 
 /// A range that the system refused to take back (unmapping the middle of a mapping needs a mapping more).
@@ -57,7 +57,7 @@ impl<O: Os> Source<O> {
             next_heap: AtomicUsize::new(0),
             unreleased: AtomicPtr::new(ptr::null_mut()),
             huge_len: AtomicUsize::new(0),
-            wants_small: AtomicBool::new(false),
+            wants_small_pages: AtomicBool::new(false),
         }
     }
 

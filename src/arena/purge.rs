@@ -91,18 +91,18 @@ impl Arena {
     }
 
     /// Before its first pages are given back: its memory has small pages from now on.
-    fn make_small<O: Os>(&mut self, source: &Source<O>) {
-        if self.is_small || !source.begin_small() {
+    fn use_small_pages<O: Os>(&mut self, source: &Source<O>) {
+        if self.has_small_pages || !source.begin_small_pages() {
             return;
         }
-        self.is_small = true;
+        self.has_small_pages = true;
         if let Backing::Break(brk) = &self.backing
             && let Some(first) = brk.first()
         {
             // With what others have between its runs: it is only advice.
-            source.make_small(first.start(), brk.end_address() - first.address());
+            source.use_small_pages(first.start(), brk.end_address() - first.address());
         }
-        self.heaps().for_each(|heap| source.make_small(heap.start(), heap.committed()));
+        self.heaps().for_each(|heap| source.use_small_pages(heap.start(), heap.committed()));
     }
 
     /// Takes a piece with at most `most` dirty pages out, to be given back. `None` when there is none, or another thread
@@ -112,7 +112,7 @@ impl Arena {
             return None;
         }
         let free = self.general.take_dirty().or_else(|| self.regions.take_dirty())?;
-        self.make_small(source);
+        self.use_small_pages(source);
         let (rest, pages) = free.dirty().split_last(most);
         let purging = if rest.is_empty() { self.hold_whole(&free, pages) } else { self.hold_end(free, rest, pages) };
         self.purging = Some(purging.chunk);
@@ -174,7 +174,7 @@ impl Arena {
     /// Gives at most `most` dirty pages of the top back, the last ones. Returns how many.
     pub(crate) fn purge_top<O: Os>(&mut self, source: &Source<O>, most: usize) -> usize {
         if !self.top.dirty().is_empty() {
-            self.make_small(source);
+            self.use_small_pages(source);
         }
         let count = self.top.purge_end(source, most);
         if count > 0 {
