@@ -238,24 +238,10 @@ fn cache() -> Option<CachePtr> {
 #[inline]
 pub(crate) fn reallocate_plain(mem: NonNull<u8>, bytes: usize, alignment: usize) -> Option<NonNull<u8>> {
     tick();
-    reallocate_once(mem, bytes, alignment).or_else(|| reallocate_otherwise(mem, bytes, alignment))
-}
-
-#[inline(always)]
-fn reallocate_once(mem: NonNull<u8>, bytes: usize, alignment: usize) -> Option<NonNull<u8>> {
     match cache() {
         Some(cache) => MALLOC.reallocate_cached(&mut enter(cache), mem, bytes, alignment),
         None => MALLOC.reallocate(MALLOC.arenas.main(), mem, bytes, alignment),
     }
-}
-
-/// As in [`allocate_otherwise`]: no memory is left but what waits to be used again.
-#[cold]
-#[inline(never)]
-fn reallocate_otherwise(mem: NonNull<u8>, bytes: usize, alignment: usize) -> Option<NonNull<u8>> {
-    ChunkSize::for_request(bytes)?;
-    empty_caches();
-    reallocate_once(mem, bytes, alignment)
 }
 
 /// Bytes that may be written to a block.

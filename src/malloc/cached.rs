@@ -124,10 +124,30 @@ impl<O: Os> Malloc<O> {
                 }
             }
         };
+        if moved.is_none() && bytes > claimed.usable() {
+            return self.reallocate_of_cached(cache, mem, bytes, alignment);
+        }
         self.finish_move(claimed, bytes, moved, || match old_class {
             None if claimed.owner() == Owner::Mapped => self.free_claimed(claimed),
             _ => self.free_cached(cache, mem),
         })
+    }
+
+    /// As [`reallocate`](Self::reallocate), where no memory is left but what waits to be used again.
+    #[cold]
+    #[inline(never)]
+    fn reallocate_of_cached(
+        &self,
+        cache: &mut ThreadCache,
+        mem: NonNull<u8>,
+        bytes: usize,
+        alignment: usize,
+    ) -> Option<NonNull<u8>> {
+        ChunkSize::for_request(bytes)?;
+        self.flush_all(cache);
+        self.empty_idle();
+        self.empty_all_at_rest(|| true);
+        self.reallocate(cache.arena(), mem, bytes, alignment)
     }
 
     /// The thread's arena has been crowded lately: perhaps there is a better one.
