@@ -17,7 +17,7 @@
 //!
 //! # Safety
 //!
-//! Advice on memory that has just been got.
+//! Advice on memory that is an arena's or a block's, which keeps its contents.
 #![allow(unsafe_code)]
 
 use core::ptr::NonNull;

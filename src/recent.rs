@@ -141,7 +141,7 @@ impl Recent {
     /// well, and for a while no block of that length is kept.
     pub(crate) fn put(&mut self, mem: NonNull<u8>, size: ChunkSize, mut each: impl FnMut(NonNull<u8>)) {
         let mut room = self.room_for(size);
-        if room.is_none() && self.row >= self.blocks.iter().flatten().count() {
+        if room.is_none() && self.row >= self.count() {
             let these = equal(&self.freed, size.get() as u32);
             self.again &= !these;
             self.many |= these;
@@ -206,7 +206,6 @@ impl Recent {
     }
 
     /// How many blocks are here.
-    #[cfg(any(test, fuzzing))]
     pub(crate) fn count(&self) -> usize {
         self.blocks.iter().flatten().count()
     }

@@ -3,7 +3,7 @@
 //   returns vectors SECONDS     eight threads fill the heap with small blocks; sixteen of all stay
 //   returns pool SECONDS        forty threads build and drop small blocks of all sizes, and sleep from then on
 //   returns sawtooth ROUNDS     grow to 64 MiB in small and mixed blocks, free all, again and again
-//   returns small-pages         how many mappings of blocks may have huge pages, before and after memory between blocks goes back
+//   returns small-pages         how many blocks lie where huge pages may be, before and after memory between blocks goes back
 //   returns leave MILLISECONDS  the main thread frees much and ends; another goes on for so long; says so at the exit
 // After the free the program makes one small request every STEP milliseconds; 0: one at the end only; -1: none at all.
 #include <fcntl.h>

@@ -1,6 +1,6 @@
-// A program that puts itself before malloc, as tracers and accounting tools do: its own malloc, calloc, realloc and free count
-// the calls and pass them on by the C library's second names. What it passes on must never come back to it, and each call of
-// the program is counted once: also where realloc has nothing to resize, and where cfree and reallocarray mean another.
+// A program that puts itself before malloc, as tracers and accounting tools do: its own malloc, calloc, realloc, memalign and free
+// count the calls and pass them on by the C library's second names. What it passes on must never come back to it, and each call of
+// the program is counted once: also where realloc has nothing to resize, and where reallocarray does what realloc does.
 #include "check.h"
 #include <malloc.h>
 #include <pthread.h>
